@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Runs the checks stage by stage and prints the seconds each took beside its budget (2 cores, nothing cached).
+#   stages.sh lint|test|deep
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+rows=()
+finish() {
+  local code=$?
+  printf '\n%-22s %8s %8s\n' stage seconds budget
+  printf '%s\n' "${rows[@]}"
+  printf '%-22s %8d %8s\n' total "$SECONDS" 2400
+  exit "$code"
+}
+trap finish EXIT
+
+stage() { # NAME BUDGET-IN-SECONDS COMMAND...
+  local name=$1 budget=$2 started=$SECONDS code=0; shift 2
+  printf '\n== %s\n' "$name"
+  "$@" || code=$?
+  local took=$((SECONDS - started)) note=
+  [ "$took" -le "$budget" ] || note=' over'
+  [ "$code" = 0 ] || note=' FAILED'
+  rows+=("$(printf '%-22s %8d %8d%s' "$name" "$took" "$budget" "$note")")
+  return "$code"
+}
+
+tools=${XDG_CACHE_HOME:-$HOME/.cache}/modtier/tools
+install_deny() {
+  PATH=$tools/bin:$PATH command -v cargo-deny >/dev/null && return
+  # A checker run once a build: compiled quickly rather than to be quick. Its own target folder keeps our profiles apart.
+  CARGO_TARGET_DIR=$(mktemp -d) CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+    cargo install --quiet --locked --no-default-features --root "$tools" cargo-deny
+}
+deny() { # Advisories need a database that may be out of reach; bans, licences and sources are always checked.
+  install_deny
+  PATH=$tools/bin:$PATH cargo deny --log-level error check bans licenses sources
+}
+rules() {
+  promtool check config prometheus/prometheus.yml
+  promtool test rules prometheus/rules_test.yml
+}
+generated_docs() { # the pages made from the binaries are those in the tree
+  local name
+  for name in edge center syncer; do
+    diff -u "docs/configuration/$name.md" <("$CARGO_TARGET_DIR/debug/modtier-$name" --print-config-reference)
+    diff -u "docs/configuration/$name.schema.json" <("$CARGO_TARGET_DIR/debug/modtier-$name" --print-config-schema)
+  done
+}
+
+lint() {
+  stage prerequisites 120 deploy/prerequisites.sh build redis test
+  stage format 10 cargo fmt --all --check
+  stage clippy 900 cargo clippy --quiet --workspace --all-targets -- -D warnings
+}
+
+case ${1:?lint, test or deep} in
+  lint) lint ;;
+  test)
+    lint
+    stage build 420 cargo build --quiet --workspace --bins
+    stage 'build tests' 180 cargo test --quiet --workspace --no-run
+    stage 'api docs' 60 env RUSTDOCFLAGS='-D warnings' cargo doc --quiet --workspace --no-deps --document-private-items
+    stage 'generated docs' 5 generated_docs
+    stage 'prometheus rules' 5 rules
+    stage 'dependencies' 180 deny
+    stage 'unit tests' 120 cargo test --workspace --lib --bins
+    stage 'end to end' 600 cargo test --workspace --test '*'
+    ;;
+  deep)
+    stage prerequisites 120 deploy/prerequisites.sh build redis test
+    stage build 1500 cargo build --quiet --workspace --bins
+    stage 'deep' 7200 tests/deep.sh docs/deep.md
+    ;;
+  *) echo "stages: unknown set '$1' (lint, test, deep)" >&2; exit 2 ;;
+esac
