@@ -1,0 +1,36 @@
+//! Who may do what: bearer tokens with grants, and what needs no token.
+//!
+//! A token is 256 random bits, so its SHA-256 can be stored without salt or stretching: there is nothing to guess.
+//! The credential arrives as HTTP Basic (the `go` command sends `.netrc` that way; the password is the token and the
+//! user name is ignored) or as `Authorization: Bearer`.
+
+mod check;
+mod credential;
+mod token;
+mod token_file;
+
+pub use self::check::{Access, AccessConfig, Denied, Identity};
+pub use self::token::{Generated, TokenHash, generate};
+pub use self::token_file::{AccessError, TokenEntry, TokenFile};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One thing that a token may allow. None includes another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Grant {
+    /// Reading modules.
+    Read,
+    /// Publishing.
+    Write,
+    /// Tombstoning and restoring.
+    Delete,
+    /// The administration interface.
+    Admin,
+}
+
+impl Grant {
+    /// Every grant there is.
+    pub const ALL: [Self; 4] = [Self::Read, Self::Write, Self::Delete, Self::Admin];
+}

@@ -1,0 +1,131 @@
+//! The file of tokens: YAML with names, hashes and grants, never a token itself.
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Grant, TokenHash};
+
+/// One token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenEntry {
+    /// Who holds it; stands in the audit.
+    pub name: String,
+    /// The hash of the token, as hexadecimal digits.
+    pub sha256: TokenHash,
+    /// What it allows.
+    pub grants: Vec<Grant>,
+}
+
+/// All tokens of a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenFile {
+    /// In the order of the file.
+    #[serde(default)]
+    pub tokens: Vec<TokenEntry>,
+}
+
+/// Why a token file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// It could not be read.
+    #[error("tokens file {}: {source}", file.display())]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It could not be written.
+    #[error("tokens file {}: cannot write: {source}", file.display())]
+    Write {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is not what a token file is.
+    #[error("tokens file {}: {message}", file.display())]
+    Syntax {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong, with line and column.
+        message: String,
+    },
+}
+
+impl TokenFile {
+    /// Reads a file of tokens.
+    pub fn load(file: &Path) -> Result<Self, AccessError> {
+        let text =
+            std::fs::read_to_string(file).map_err(|source| AccessError::Read { file: file.to_owned(), source })?;
+        if text.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        serde_yaml::from_str(&text)
+            .map_err(|error| AccessError::Syntax { file: file.to_owned(), message: error.to_string() })
+    }
+
+    /// Adds a token to a file, which is created where there is none, readable by its owner only. The file is replaced
+    /// as a whole, so a reader never sees half of it.
+    pub fn append(file: &Path, entry: TokenEntry) -> Result<(), AccessError> {
+        let mut all = match Self::load(file) {
+            Ok(all) => all,
+            Err(AccessError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Self::default(),
+            Err(error) => return Err(error),
+        };
+        all.tokens.push(entry);
+        let text = serde_yaml::to_string(&all)
+            .map_err(|error| AccessError::Syntax { file: file.to_owned(), message: error.to_string() })?;
+        replace(file, text.as_bytes()).map_err(|source| AccessError::Write { file: file.to_owned(), source })
+    }
+}
+
+fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // A temporary file is made with mode 0600, which is what a file of secrets' hashes should keep.
+    let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
+    temporary.write_all(bytes)?;
+    temporary.as_file().sync_all()?;
+    temporary.persist(file)?;
+    std::fs::File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::generate;
+
+    #[test]
+    fn what_is_appended_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tokens.yaml");
+        let entries: Vec<TokenEntry> = ["a", "b"]
+            .map(|name| TokenEntry {
+                name: name.into(),
+                sha256: generate().unwrap().hashed,
+                grants: vec![Grant::Read, Grant::Write],
+            })
+            .into();
+        for entry in &entries {
+            TokenFile::append(&file, entry.clone()).unwrap();
+        }
+        assert_eq!(TokenFile::load(&file).unwrap().tokens, entries);
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_wrong_file_is_named_and_not_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tokens.yaml");
+        std::fs::write(&file, "tokens: [{name: a, sha256: 12, grants: [read]}]").unwrap();
+        assert!(TokenFile::load(&file).unwrap_err().to_string().contains("tokens.yaml"));
+        let entry = TokenEntry { name: "b".into(), sha256: generate().unwrap().hashed, grants: vec![] };
+        assert!(TokenFile::append(&file, entry).is_err());
+        assert!(std::fs::read_to_string(&file).unwrap().contains("name: a"));
+    }
+}

@@ -1,0 +1,15 @@
+//! What at least two of edge, center and syncer need: the protocol's types, the growing body, configuration, access and telemetry.
+//!
+//! Arrows go one way: the three binaries depend on this crate, it depends on none of them.
+
+pub mod access;
+pub mod artefact;
+pub mod change;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod digest;
+pub mod fill;
+pub mod module;
+pub mod request;
+pub mod telemetry;
