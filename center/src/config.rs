@@ -1,0 +1,351 @@
+//! The center's configuration: every setting with its default, and what must fit together.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use reqwest::Url;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use shared::access::AccessConfig;
+use shared::config::{ByteSize, Period};
+use shared::module::Patterns;
+use shared::telemetry::LogConfig;
+
+use crate::repository::{RepositoryKind, RepositorySettings, default_repositories};
+use crate::sumdb::{DatabaseConfig, PUBLIC_KEY, name_of_key};
+
+/// Variables that set something deep in the default repositories without writing YAML.
+pub(crate) const ALIASES: [(&str, &str); 3] = [
+    ("MODTIER_UPSTREAM", "repositories.golang-remote.upstream"),
+    ("MODTIER_CENTER_UPSTREAM", "repositories.golang-remote.upstream"),
+    ("MODTIER_CENTER_OWNS", "repositories.golang-local.owns"),
+];
+
+/// Configuration of `modtier-center`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Address and port of the service; port 0 takes a free one.
+    pub(crate) listen: String,
+    /// Directory for metadata and modules. Only one center may use it at a time.
+    pub(crate) data_dir: PathBuf,
+    /// The repositories by name.
+    pub(crate) repositories: BTreeMap<String, RepositorySettings>,
+    /// Checksum databases.
+    pub(crate) sumdb: SumdbSettings,
+    /// Who may do what.
+    pub(crate) access: AccessConfig,
+    /// Sizes, counts and times beyond which a client is refused.
+    pub(crate) limits: LimitSettings,
+    /// Logging.
+    pub(crate) log: LogConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8081".to_owned(),
+            data_dir: PathBuf::from("data/center"),
+            repositories: default_repositories(),
+            sumdb: SumdbSettings::default(),
+            access: AccessConfig::default(),
+            limits: LimitSettings::default(),
+            log: LogConfig::default(),
+        }
+    }
+}
+
+/// Which checksum databases are proxied, and whether modules are verified.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SumdbSettings {
+    /// Names of the proxied databases, or `name+hash+key` as in GOSUMDB; `off` for none.
+    pub(crate) names: Vec<String>,
+    /// Whether public modules are verified against the first of them before they are kept.
+    pub(crate) verify: bool,
+    /// Public keys by name, `name+hash+key`; the one of the public database is built in.
+    pub(crate) public_keys: BTreeMap<String, String>,
+    /// URL of a database by name. Default: the first remote repository's upstream, followed by `/sumdb/<name>`.
+    pub(crate) upstreams: BTreeMap<String, String>,
+    /// GOPRIVATE patterns of modules in remote repositories that no database knows.
+    pub(crate) exempt: Patterns,
+}
+
+impl Default for SumdbSettings {
+    fn default() -> Self {
+        Self {
+            names: vec!["sum.golang.org".to_owned()],
+            verify: true,
+            public_keys: BTreeMap::new(),
+            upstreams: BTreeMap::new(),
+            exempt: Patterns::default(),
+        }
+    }
+}
+
+/// Limits of the HTTP service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LimitSettings {
+    /// Largest module zip that is taken; the `go` command takes no larger one than the default.
+    pub(crate) upload_size_max: ByteSize,
+    /// Open connections; more wait to be accepted.
+    pub(crate) connections_max: usize,
+    /// How long a client may take to send the head of a request.
+    pub(crate) header_timeout: Period,
+    /// How long a client that uploads may send nothing.
+    pub(crate) upload_stall_timeout: Period,
+    /// How long running requests may take after a stop was asked for.
+    pub(crate) drain_timeout: Period,
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self {
+            upload_size_max: ByteSize::mib(500),
+            connections_max: 8192,
+            header_timeout: Period::secs(15),
+            upload_stall_timeout: Period::secs(30),
+            drain_timeout: Period::secs(9),
+        }
+    }
+}
+
+impl Config {
+    /// What the types cannot say. The message names the key.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        check_listen(&self.listen)?;
+        if self.repositories.is_empty() {
+            return Err("repositories: there must be at least one".to_owned());
+        }
+        for (name, repository) in &self.repositories {
+            self.check_repository(name, repository).map_err(|why| format!("repositories.{name}: {why}"))?;
+        }
+        if self.limits.connections_max == 0 {
+            return Err("limits.connections_max: must be at least 1".to_owned());
+        }
+        self.databases().map(|_| ())
+    }
+
+    fn check_repository(&self, name: &str, repository: &RepositorySettings) -> Result<(), String> {
+        let is_name = !name.is_empty()
+            && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+        if !is_name {
+            return Err("a name is made of letters, digits, `-`, `_` and `.`".to_owned());
+        }
+        if let Some(upstream) = &repository.upstream {
+            let url = http_url(upstream).map_err(|why| format!("upstream: {why}"))?;
+            if self.is_own_address(&url) {
+                return Err(format!(
+                    "upstream: {upstream} is this center's own address {}; it would ask itself",
+                    self.listen
+                ));
+            }
+        }
+        for member in &repository.members {
+            match self.repositories.get(member) {
+                None => return Err(format!("members: there is no repository {member:?}")),
+                Some(_) if self.leads_to(member, name, self.repositories.len()) => {
+                    return Err(format!("members: it is a member of itself, by {member:?}"));
+                }
+                Some(_) => {}
+            }
+        }
+        if let Some(target) = &repository.default_deployment {
+            let is_local = self.repositories.get(target).is_some_and(|found| found.kind == RepositoryKind::Local);
+            if !is_local || !repository.members.contains(target) {
+                return Err(format!("default_deployment: {target:?} is not a local member of it"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether `target` is `from` or somewhere below it. `depth` ends the search where a circle goes through others alone.
+    fn leads_to(&self, from: &str, target: &str, depth: usize) -> bool {
+        let below = || self.repositories.get(from).map(|found| found.members.as_slice()).unwrap_or_default();
+        from == target || (depth > 0 && below().iter().any(|member| self.leads_to(member, target, depth - 1)))
+    }
+
+    /// Whether a URL leads to where this center listens.
+    fn is_own_address(&self, url: &Url) -> bool {
+        let Some((host, port)) = self.listen.rsplit_once(':') else { return false };
+        let Ok(port) = port.parse::<u16>() else { return false };
+        if port == 0 || url.port_or_known_default() != Some(port) {
+            return false;
+        }
+        let own = Reach::of(host);
+        let theirs = Reach::of(url.host_str().unwrap_or_default());
+        match (&own, &theirs) {
+            (Reach::Everywhere | Reach::Loopback, Reach::Loopback | Reach::Everywhere) => true,
+            _ => own == theirs,
+        }
+    }
+
+    /// The proxied databases with their URLs and keys.
+    pub(crate) fn databases(&self) -> Result<Vec<DatabaseConfig>, String> {
+        let upstream = self.repositories.values().find_map(|repository| repository.upstream.as_deref());
+        let mut databases = Vec::new();
+        for entry in self.sumdb.names.iter().filter(|entry| !entry.is_empty() && *entry != "off") {
+            let inline = entry.contains('+');
+            let name = if inline {
+                name_of_key(entry).map_err(|error| format!("sumdb.names: {error}"))?
+            } else {
+                entry.trim_matches('/').to_owned()
+            };
+            let built_in = (name == "sum.golang.org").then_some(PUBLIC_KEY);
+            let configured = self.sumdb.public_keys.get(&name).map(String::as_str);
+            let public_key = if inline { Some(entry.as_str()) } else { configured.or(built_in) };
+            if let Some(key) = public_key {
+                let signer = name_of_key(key).map_err(|error| format!("sumdb.public_keys.{name}: {error}"))?;
+                if signer != name {
+                    return Err(format!("sumdb.public_keys.{name}: this is the key of {signer:?}"));
+                }
+            }
+            let base = match self.sumdb.upstreams.get(&name) {
+                Some(url) => Some(http_url(url).map_err(|why| format!("sumdb.upstreams.{name}: {why}"))?.to_string()),
+                None => upstream.map(|upstream| format!("{}/sumdb/{name}", upstream.trim_end_matches('/'))),
+            };
+            databases.push(DatabaseConfig { name, base, public_key: public_key.map(str::to_owned) });
+        }
+        if self.sumdb.verify && !databases.is_empty() && databases.iter().all(|database| database.public_key.is_none())
+        {
+            return Err(
+                "sumdb: modules cannot be verified without the public key of a database; set sumdb.public_keys, or sumdb.verify to off"
+                    .to_owned(),
+            );
+        }
+        Ok(databases)
+    }
+}
+
+/// Where a host name or address leads, as far as it can be told without asking.
+#[derive(PartialEq)]
+enum Reach {
+    Loopback,
+    Everywhere,
+    Host(String),
+}
+
+impl Reach {
+    fn of(host: &str) -> Self {
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        match host.parse::<IpAddr>() {
+            Ok(address) if address.is_loopback() => Self::Loopback,
+            Ok(address) if address.is_unspecified() => Self::Everywhere,
+            Err(_) if host == "localhost" => Self::Loopback,
+            Ok(_) | Err(_) => Self::Host(host),
+        }
+    }
+}
+
+fn check_listen(listen: &str) -> Result<(), String> {
+    let named_host = || {
+        let (host, port) = listen.rsplit_once(':')?;
+        (!host.is_empty() && port.parse::<u16>().is_ok()).then_some(())
+    };
+    if listen.parse::<SocketAddr>().is_ok() || named_host().is_some() {
+        return Ok(());
+    }
+    Err(format!("listen: {listen:?} is not an address with a port, such as 127.0.0.1:8081"))
+}
+
+fn http_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("not a URL: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err("a URL that begins with http:// or https:// is needed".to_owned());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("the URL must have no query and no fragment".to_owned());
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(yaml: &str, env: &[(&str, &str)]) -> Result<Config, String> {
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let config: Config = shared::config::parse("center", Some(("test.yaml", yaml)), env, &ALIASES)
+            .map_err(|error| error.to_string())?;
+        config.check().map(|()| config)
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        let config = read("", &[]).unwrap();
+        assert_eq!(config, Config::default());
+        let databases = config.databases().unwrap();
+        assert_eq!(databases[0].name, "sum.golang.org");
+        assert_eq!(databases[0].base, None);
+    }
+
+    #[test]
+    fn variables_reach_into_the_default_repositories() {
+        let env = [
+            ("MODTIER_UPSTREAM", "http://up.test/base/"),
+            ("MODTIER_CENTER_OWNS", "corp.test/*,other.test"),
+            ("MODTIER_CENTER_SUMDB_VERIFY", "off"),
+        ];
+        let config = read("", &env).unwrap();
+        assert_eq!(config.repositories["golang-remote"].upstream.as_deref(), Some("http://up.test/base/"));
+        assert_eq!(config.repositories["golang-remote"].kind, RepositoryKind::Remote);
+        assert_eq!(config.repositories["golang-local"].owns, ["corp.test/*", "other.test"]);
+        assert_eq!(config.repositories.len(), 3);
+        assert!(!config.sumdb.verify);
+        assert_eq!(config.databases().unwrap()[0].base.as_deref(), Some("http://up.test/base/sumdb/sum.golang.org"));
+    }
+
+    #[test]
+    fn off_proxies_no_database() {
+        let config = read("", &[("MODTIER_CENTER_SUMDB_NAMES", "off")]).unwrap();
+        assert_eq!(config.databases().unwrap(), []);
+    }
+
+    #[test]
+    fn a_database_may_be_given_with_its_key() {
+        let key = PUBLIC_KEY;
+        let config = read("", &[("MODTIER_CENTER_SUMDB_NAMES", key)]).unwrap();
+        assert_eq!(config.databases().unwrap()[0].name, "sum.golang.org");
+        assert_eq!(config.databases().unwrap()[0].public_key.as_deref(), Some(key));
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_refused() {
+        for (yaml, part) in [
+            ("listen: nonsense", "listen"),
+            ("repositories: {v: {type: virtual, members: [nobody]}}", "nobody"),
+            ("repositories: {v: {type: virtual, members: [w]}, w: {type: virtual, members: [v]}}", "member of itself"),
+            ("repositories: {v: {type: virtual, default_deployment: l}, l: {}}", "default_deployment"),
+            ("repositories: {r: {type: remote, upstream: 'ftp://x'}}", "http://"),
+            ("repositories: {'a/b': {}}", "a name"),
+            ("repositories: {}", "at least one"),
+            ("sumdb: {names: [unknown.test]}", "public key"),
+            ("sumdb: {public_keys: {sum.golang.org: x}}", "malformed"),
+            ("lisen: x", "listen"),
+        ] {
+            let error = read(yaml, &[]).expect_err(yaml);
+            assert!(error.contains(part), "{yaml}: {error}");
+        }
+    }
+
+    #[test]
+    fn its_own_address_is_no_upstream() {
+        for (listen, upstream, own) in [
+            ("127.0.0.1:8081", "http://localhost:8081/x", true),
+            ("127.0.0.1:8081", "http://[::1]:8081", true),
+            ("0.0.0.0:8081", "http://127.0.0.1:8081", true),
+            ("0.0.0.0:80", "http://127.0.0.1", true),
+            ("127.0.0.1:8081", "http://127.0.0.1:8082", false),
+            ("127.0.0.1:0", "http://127.0.0.1:8082", false),
+            ("127.0.0.1:8081", "http://up.test:8081", false),
+            ("up.test:8081", "http://up.test:8081", true),
+        ] {
+            let error = read(&format!("listen: '{listen}'"), &[("MODTIER_UPSTREAM", upstream)]).err();
+            assert_eq!(error.is_some(), own, "{listen} {upstream}: {error:?}");
+            assert!(error.is_none_or(|error| error.contains("own address")));
+        }
+    }
+}

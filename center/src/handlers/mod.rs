@@ -1,0 +1,10 @@
+//! One file a subject: what each route does.
+
+pub(crate) mod changes;
+pub(crate) mod manifest;
+pub(crate) mod module;
+mod publish;
+pub(crate) mod status;
+mod sumdb;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! Checksum databases through the router.
+
+use http::StatusCode;
+
+use super::{Center, Upstream, module_zip};
+use crate::sumdb::test_log::{Log, NAME, public_key_text, serve, signing_key};
+
+const BASE: &str = "/api/go/golang-virtual/sumdb";
+
+fn over(base: &str, verify: bool) -> Center {
+    over_both(base, None, verify)
+}
+
+fn over_both(base: &str, upstream: Option<&str>, verify: bool) -> Center {
+    Center::with(|config| {
+        if let Some(upstream) = upstream {
+            super::set_upstream(config, upstream);
+        }
+        config.sumdb.names = vec![public_key_text(NAME, &signing_key(1))];
+        config.sumdb.upstreams.insert(NAME.to_owned(), base.to_owned());
+        config.sumdb.verify = verify;
+    })
+}
+
+#[tokio::test]
+async fn a_database_with_slashes_in_its_name_is_proxied_and_kept() {
+    let (base, served) = serve(Log::of(300, ""), signing_key(1)).await;
+    let center = over(&base, false);
+    assert_eq!(center.get(&format!("{BASE}/{NAME}/supported")).await.status, StatusCode::OK);
+    let paths = ["lookup/m.test/m7@v1.0.0", "tile/8/0/000", "tile/8/0/001.p/44", "latest"];
+    for path in paths {
+        let answer = center.get(&format!("{BASE}/{NAME}/{path}")).await;
+        assert_eq!((answer.status, answer.header("x-cache")), (StatusCode::OK, "MISS"), "{path}");
+        let again = center.get(&format!("{BASE}/{NAME}/{path}")).await;
+        assert_eq!((again.body, again.headers["x-cache"].as_bytes()), (answer.body, b"HIT".as_slice()), "{path}");
+        assert_eq!(served.asked(path), 1, "{path}");
+    }
+    let tile = center.get(&format!("{BASE}/{NAME}/tile/8/0/000")).await;
+    assert_eq!(tile.header("cache-control"), "public, max-age=31536000, immutable");
+    // The database goes away: what is kept is still answered, the rest is an outage.
+    served.fail();
+    assert_eq!(center.get(&format!("{BASE}/{NAME}/tile/8/0/000")).await.status, StatusCode::OK);
+    let answer = center.get(&format!("{BASE}/{NAME}/lookup/m.test/m8@v1.0.0")).await;
+    assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
+}
+
+#[tokio::test]
+async fn what_the_database_does_not_have_is_404_for_a_minute() {
+    let (base, served) = serve(Log::of(3, ""), signing_key(1)).await;
+    let center = over(&base, false);
+    for _ in 0..2 {
+        let answer = center.get(&format!("{BASE}/{NAME}/lookup/m.test/m9@v1.0.0")).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND);
+    }
+    assert_eq!(served.asked("lookup/m.test/m9@v1.0.0"), 1);
+    served.lie("lookup/m.test/m1@v1.0.0", StatusCode::GONE, "gone");
+    assert_eq!(center.get(&format!("{BASE}/{NAME}/lookup/m.test/m1@v1.0.0")).await.status, StatusCode::GONE);
+}
+
+#[tokio::test]
+async fn other_databases_and_paths_are_404() {
+    let (base, _served) = serve(Log::of(3, ""), signing_key(1)).await;
+    let center = over(&base, false);
+    for path in ["other.test/supported", "other.test/latest", "other.test/lookup/m.test/m1@v1.0.0"] {
+        assert_eq!(center.get(&format!("{BASE}/{path}")).await.status, StatusCode::NOT_FOUND, "{path}");
+    }
+    for path in ["tile/8/0/x", "tile/99/0/000", "nothing"] {
+        assert_eq!(center.get(&format!("{BASE}/{NAME}/{path}")).await.status, StatusCode::NOT_FOUND, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_private_name_is_not_sent_to_any_database() {
+    let (base, served) = serve(Log::of(3, ""), signing_key(1)).await;
+    let center = over(&base, false);
+    center.publish("m.test/m1", "v1.0.0").await;
+    for target in ["m.test/m1@v1.0.0", "m.test/m1/below@v1.0.0"] {
+        for name in [NAME, "other.test"] {
+            let answer = center.get(&format!("{BASE}/{name}/lookup/{target}")).await;
+            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{target}");
+        }
+        assert_eq!(served.asked(&format!("lookup/{target}")), 0);
+    }
+}
+
+#[tokio::test]
+async fn an_error_page_is_not_kept_as_a_tile() {
+    let (base, served) = serve(Log::of(300, ""), signing_key(1)).await;
+    let center = over(&base, false);
+    for path in ["tile/8/0/000", "lookup/m.test/m1@v1.0.0", "latest"] {
+        served.lie(path, StatusCode::OK, "<html>sign in</html>");
+        assert_eq!(center.get(&format!("{BASE}/{NAME}/{path}")).await.status, StatusCode::BAD_GATEWAY, "{path}");
+    }
+    served.be_honest();
+    for path in ["tile/8/0/000", "lookup/m.test/m1@v1.0.0", "latest"] {
+        assert_eq!(center.get(&format!("{BASE}/{NAME}/{path}")).await.status, StatusCode::OK, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_public_module_is_served_only_with_the_databases_hash() {
+    let upstream = Upstream::new().await;
+    let good = module_zip("pub.test/a", "v1.0.0", b"package a\n");
+    // The h1 as the center itself computes it when the same zip is published to another one.
+    let publisher = Center::new();
+    let stored = publisher.put("/api/go/golang-local/pub.test/a/@v/v1.0.0.zip", good.clone()).await;
+    let h1 = serde_json::from_slice::<serde_json::Value>(&stored.body).unwrap()["h1"].as_str().unwrap().to_owned();
+    let gomod_h1 = shared::module::h1::hash1_gomod(b"module pub.test/a\n");
+    let mut log = Log::of(5, "");
+    log.add("pub.test/a", "v1.0.0", &h1, &gomod_h1);
+    let (base, _served) = serve(log, signing_key(1)).await;
+    let center = over_both(&base, Some(&upstream.url), true);
+
+    upstream.module("pub.test/a", "v1.0.0", &module_zip("pub.test/a", "v1.0.0", b"package evil\n"));
+    let path = "/api/go/golang-virtual/pub.test/a/@v/v1.0.0.zip";
+    let answer = center.get(path).await;
+    assert!(answer.broken || answer.status == StatusCode::BAD_GATEWAY, "{}", answer.status);
+    upstream.module("pub.test/a", "v1.0.0", &good);
+    assert_eq!(center.get(path).await.body, good);
+
+    upstream.module("pub.test/unknown", "v1.0.0", &module_zip("pub.test/unknown", "v1.0.0", b"package a\n"));
+    let answer = center.get("/api/go/golang-virtual/pub.test/unknown/@v/v1.0.0.zip").await;
+    assert!(
+        answer.broken || answer.status.is_server_error() || answer.status == StatusCode::FORBIDDEN,
+        "{}",
+        answer.status
+    );
+}

@@ -1,0 +1,60 @@
+//! What the repositories count for Prometheus.
+
+use prometheus::IntCounterVec;
+use shared::telemetry;
+
+/// The counters. Registered once, with the repositories.
+#[derive(Debug, Clone)]
+pub(super) struct Figures {
+    integrity_failures: IntCounterVec,
+    upstream_requests: IntCounterVec,
+}
+
+/// Why bytes were refused.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Refusal {
+    /// The zip breaks a rule.
+    BadZip,
+    /// Another hash is on record.
+    Identity,
+    /// The checksum database has another hash.
+    ChecksumDatabase,
+}
+
+impl Refusal {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::BadZip => "bad_zip",
+            Self::Identity => "identity",
+            Self::ChecksumDatabase => "checksum_database",
+        }
+    }
+}
+
+impl Figures {
+    pub(super) fn new() -> Self {
+        Self {
+            integrity_failures: telemetry::counter_vec(
+                "integrity_failures_total",
+                "Bodies that were refused because they are not what is recorded or proven.",
+                &["reason"],
+            ),
+            upstream_requests: telemetry::counter_vec(
+                "upstream_requests_total",
+                "Requests to upstreams, by the repository that asked and what came of them.",
+                &["upstream", "outcome"],
+            ),
+        }
+    }
+
+    /// Counts and audits a refusal.
+    pub(super) fn refused(&self, repository: &str, what: &str, refusal: Refusal, detail: &str) {
+        self.integrity_failures.with_label_values(&[refusal.as_str()]).inc();
+        tracing::error!(target: "audit", repository, what, reason = refusal.as_str(), detail, "integrity failure");
+    }
+
+    /// Counts a request to an upstream.
+    pub(super) fn asked(&self, repository: &str, outcome: &str) {
+        self.upstream_requests.with_label_values(&[repository, outcome]).inc();
+    }
+}

@@ -1,0 +1,356 @@
+//! Repositories: where modules come from, and what all kinds of them have in common.
+//!
+//! A *local* repository holds what was published to it, a *remote* one is another GOPROXY server whose artefacts are kept
+//! here, a *virtual* one is an ordered merge of the others. They answer the same question, [`Repository::fetch`], with an
+//! [`Answer`] or a [`RepoError`]; nothing here knows of HTTP statuses (`error.rs` has the one table).
+//!
+//! What decides who may be asked is [`owner`]: a path that a local repository owns is asked of nobody else, also while
+//! that repository cannot answer.
+
+mod answer;
+mod build;
+mod figures;
+mod latest;
+mod list;
+mod local;
+mod owner;
+mod publish;
+mod remote;
+mod settings;
+#[cfg(test)]
+mod testing;
+mod virtual_;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use shared::change::ChangeId;
+use shared::digest::Digest;
+use shared::fill::Fill;
+use shared::module::{ModulePath, Version};
+use shared::request::ModuleRequest;
+
+pub(crate) use self::build::Repositories;
+pub(crate) use self::settings::{RepositoryKind, RepositorySettings, default_repositories};
+use crate::store::{BlobRef, Manifest, Store, StoreError, Tombstone, now_ms};
+
+/// How a request may be answered.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct FetchOptions {
+    /// `Disable-Module-Fetch: true`: only from what is held, not found otherwise; nobody upstream is asked.
+    pub(crate) held_only: bool,
+}
+
+/// A found artefact.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// SHA-256 of the body; none while it is still filling.
+    pub(crate) digest: Option<Digest>,
+    /// Length of the body in bytes, where it is known (an upstream may stream without saying).
+    pub(crate) len: Option<u64>,
+    /// When the body was stored, published, or last modified at its upstream.
+    pub(crate) modified: SystemTime,
+    /// Mutable artefacts: a head of the asked repository's log that this answer reflects entirely. None for immutable
+    /// ones, and for an answer that may lack a member's part: an edge then takes it as stale.
+    pub(crate) change_id: Option<ChangeId>,
+    /// Where it came from.
+    pub(crate) cache: CacheStatus,
+    /// The bytes, or how to get them.
+    pub(crate) body: Body,
+    /// Whether a local (or private) repository answered.
+    pub(crate) private: bool,
+}
+
+/// The body of an [`Answer`].
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// Small and in memory.
+    Bytes(Bytes),
+    /// A stored blob: `store.blobs().read(&blob, range)`.
+    Blob(BlobRef),
+    /// Still arriving from upstream. Its head is there already; after `fill.done()` the same fetch answers from the store.
+    Filling(Arc<Fill<FillHead>>),
+}
+
+/// What is known of a fill's body before its bytes.
+#[derive(Debug, Clone)]
+pub(crate) struct FillHead {
+    /// Length in bytes as the upstream said, if it did.
+    pub(crate) len: Option<u64>,
+    /// `Last-Modified` of the upstream, or the time the fill began.
+    pub(crate) modified: SystemTime,
+}
+
+/// How the store took part in an answer (`X-Cache`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CacheStatus {
+    /// Held and fresh.
+    Hit,
+    /// Fetched for this request or for one that runs beside it.
+    Miss,
+    /// Held beyond its period, because the upstream could not be asked.
+    Stale,
+    /// Held, and the upstream confirmed it for this request.
+    Revalidated,
+    /// A recorded "not found". Answers carry it never; see [`RepoError::is_absent`].
+    #[expect(dead_code, reason = "part of the X-Cache vocabulary; error answers get it from the error")]
+    Negative,
+}
+
+/// Why there is no answer. The texts are one line, lower case, safe to show to a client, and do not repeat the prefix
+/// (`not found: `, `gone: `, …) that the error table puts before them.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum RepoError {
+    /// Every source that may answer says that it does not exist. 404
+    #[error("not found: {0}")]
+    NotFound(String),
+    /// A tombstoned version of a local repository, or every source says gone. 410
+    #[error("gone: {0}")]
+    Gone(String),
+    /// Refused by policy, here or at the upstream. 403
+    #[error("blocked: {0}")]
+    Blocked(String),
+    /// What was sent for publishing breaks a rule. 400
+    #[error("bad module: {0}")]
+    BadModule(String),
+    /// Other bytes for a version that exists, or a tombstoned one. 409
+    #[error("conflict: {0}")]
+    Conflict(String),
+    /// The repository takes no uploads (remote, or virtual without a deployment repository). 405
+    #[error("not writable: {0}")]
+    NotWritable(String),
+    /// An upstream's bytes are not the ones recorded or proven. 502
+    #[error("integrity: {0}")]
+    Integrity(String),
+    /// An upstream's answer was wrong: malformed, truncated, an unexpected status. 502
+    #[error("upstream: {0}")]
+    Upstream(String),
+    /// Nobody could be asked. 503
+    #[error("unavailable: {msg}")]
+    Unavailable {
+        /// What is unavailable.
+        msg: String,
+        /// When it is sensible to ask again.
+        retry_after: Duration,
+    },
+    /// The upstream is too slow. 504
+    #[error("timeout: {0}")]
+    Timeout(String),
+    /// Over a size limit. 413 on publish, 502 from upstream ([`RepoError::Upstream`] is used for that).
+    #[error("too large: {0}")]
+    TooLarge(String),
+    /// The disk failed us; the detail is in the log. 503
+    #[error("storage: {0}")]
+    Storage(String),
+}
+
+impl RepoError {
+    /// Whether this says "it does not exist" (not found or gone), as opposed to "I could not tell".
+    pub(crate) const fn is_absent(&self) -> bool {
+        matches!(self, Self::NotFound(_) | Self::Gone(_))
+    }
+}
+
+impl From<StoreError> for RepoError {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "storage failed");
+        Self::Storage("the center's storage failed; see its log".to_owned())
+    }
+}
+
+/// An upload that lies in a file of [`Store::spool_dir`]. The file is copied; removing it is the caller's.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    /// The temporary file.
+    pub(crate) path: PathBuf,
+    /// Its length in bytes.
+    pub(crate) len: u64,
+    /// Its SHA-256.
+    pub(crate) sha256: Digest,
+}
+
+/// A published version.
+#[derive(Debug, Clone)]
+pub(crate) struct Published {
+    /// False if the same bytes were there before.
+    pub(crate) created: bool,
+    /// SHA-256 of the zip.
+    pub(crate) sha256: Digest,
+    /// `h1:` of the zip.
+    pub(crate) h1: String,
+    /// When it was (first) published.
+    pub(crate) time: SystemTime,
+    /// The local repository that holds it.
+    pub(crate) repository: String,
+}
+
+/// What a checksum database is asked about a version.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Proof<'a> {
+    /// The hash of the zip.
+    Zip {
+        /// `h1:…`
+        h1: &'a str,
+    },
+    /// The hash of the go.mod.
+    Mod {
+        /// `h1:…`
+        h1: &'a str,
+    },
+}
+
+/// What a checksum database says, if it does not contradict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The database has this hash.
+    Verified,
+    /// No database speaks for this module.
+    NotCovered,
+}
+
+/// Why a hash could not be accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum VerifyError {
+    /// The database has another hash. The text says which.
+    #[error("{0}")]
+    Mismatch(String),
+    /// The database could not be asked.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// The seam between remote repositories and the checksum database.
+#[async_trait]
+pub(crate) trait Verifier: Send + Sync {
+    /// Checks one hash of one version.
+    async fn check(&self, module: &ModulePath, version: &Version, what: Proof<'_>) -> Result<Verdict, VerifyError>;
+}
+
+/// One configured repository.
+pub(crate) struct Repository {
+    name: String,
+    store: Store,
+    owners: Arc<owner::Owners>,
+    inner: Inner,
+}
+
+enum Inner {
+    Local(Arc<local::Local>),
+    Remote(Arc<remote::Remote>),
+    Virtual(virtual_::Virtual),
+}
+
+impl Repository {
+    /// Its name in URLs and in the change log.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Local, remote or virtual.
+    pub(crate) const fn kind(&self) -> RepositoryKind {
+        match self.inner {
+            Inner::Local(_) => RepositoryKind::Local,
+            Inner::Remote(_) => RepositoryKind::Remote,
+            Inner::Virtual(_) => RepositoryKind::Virtual,
+        }
+    }
+
+    /// Answers a request for an artefact.
+    pub(crate) fn fetch<'a>(
+        &'a self,
+        request: &'a ModuleRequest,
+        options: &'a FetchOptions,
+    ) -> BoxFuture<'a, Result<Answer, RepoError>> {
+        Box::pin(async move {
+            match &self.inner {
+                Inner::Local(local) => local.fetch(request).await,
+                Inner::Remote(remote) => remote.fetch(request, options).await,
+                Inner::Virtual(virtual_) => virtual_.fetch(request, options).await,
+            }
+        })
+    }
+
+    /// Whether an administrator removed this version here or in a member.
+    fn is_tombstoned(&self, module: &ModulePath, version: &Version) -> Result<bool, RepoError> {
+        for leaf in self.leaves() {
+            let record = self.store.version(&leaf, module.as_str(), version.as_str())?;
+            if record.is_some_and(|record| record.tombstone.is_some()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The repository that alone may answer for a path. A local repository says so of its own paths, a virtual one of
+    /// its members'; a remote one owns nothing.
+    pub(crate) fn owner_of(&self, module: &ModulePath) -> Option<&str> {
+        match &self.inner {
+            Inner::Local(local) => local.owns(module).then_some(self.name.as_str()),
+            Inner::Remote(_) => None,
+            Inner::Virtual(virtual_) => virtual_.owner_of(module).map(Self::name),
+        }
+    }
+
+    /// Publishes a module zip. `expected` is what the client said the SHA-256 would be. Returns once everything is on disk.
+    pub(crate) async fn publish(
+        &self,
+        module: &ModulePath,
+        version: &Version,
+        upload: Upload,
+        expected: Option<Digest>,
+    ) -> Result<Published, RepoError> {
+        let local = self.deployment()?;
+        local.publish(module, version, upload, expected).await
+    }
+
+    /// Removes a version for good, unless restored: it is gone from lists, and a local repository answers it as gone, a
+    /// remote one as blocked.
+    pub(crate) async fn tombstone(&self, module: &ModulePath, version: &Version) -> Result<(), RepoError> {
+        match &self.inner {
+            Inner::Remote(remote) => remote.mark(module, version, Some(Tombstone { at_ms: now_ms() })).await,
+            Inner::Local(_) | Inner::Virtual(_) => self.deployment()?.tombstone(module, version).await,
+        }
+    }
+
+    /// Lifts a tombstone.
+    pub(crate) async fn restore(&self, module: &ModulePath, version: &Version) -> Result<(), RepoError> {
+        match &self.inner {
+            Inner::Remote(remote) => remote.mark(module, version, None).await,
+            Inner::Local(_) | Inner::Virtual(_) => self.deployment()?.restore(module, version).await,
+        }
+    }
+
+    /// The manifest of what this repository holds (a virtual one: of its members).
+    pub(crate) async fn manifest(&self) -> Result<Arc<Manifest>, RepoError> {
+        let store = self.store.clone();
+        let (name, members, owners) = (self.name.clone(), self.leaves(), Arc::clone(&self.owners));
+        let computed = tokio::task::spawn_blocking(move || {
+            store.manifest(&name, &members, |member, module| owners.may_answer(member, module))
+        })
+        .await;
+        computed.map_err(|error| RepoError::Storage(error.to_string()))?.map_err(RepoError::from)
+    }
+
+    /// The names of the local and remote repositories this one stands for, itself included if it is one.
+    pub(crate) fn leaves(&self) -> Vec<String> {
+        match &self.inner {
+            Inner::Local(_) | Inner::Remote(_) => vec![self.name.clone()],
+            Inner::Virtual(virtual_) => virtual_.leaves(),
+        }
+    }
+
+    /// The local repository that takes what is published here.
+    fn deployment(&self) -> Result<&Arc<local::Local>, RepoError> {
+        match &self.inner {
+            Inner::Local(local) => Ok(local),
+            Inner::Remote(_) => Err(RepoError::NotWritable(format!("repository {:?} is a remote one", self.name))),
+            Inner::Virtual(virtual_) => virtual_.deployment().ok_or_else(|| {
+                RepoError::NotWritable(format!("repository {:?} has no default deployment repository", self.name))
+            }),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! `.info`, `.mod` and `.zip` of a canonical version: fetched once, then served from the store for good.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use shared::artefact::Artefact;
+use shared::fill::{FillErrorKind, FillWriter};
+use shared::module::{Version, h1};
+use shared::request::ModuleRequest;
+
+use super::{GOMOD_BYTES_MAX, INFO_BYTES_MAX, Remote, finish, tombstoned};
+use crate::repository::latest::version_of_info;
+use crate::repository::{Answer, Body, CacheStatus, FetchOptions, FillHead, Proof, RepoError};
+use crate::store::{Draft, NewBody, Placed, Stored, VersionRecord, to_ms};
+use crate::upstream::describe;
+
+/// How often a request looks again when the fill it joined turns out to have been needless or abandoned.
+const ATTEMPTS_MAX: usize = 3;
+
+impl Remote {
+    pub(super) async fn immutable(
+        self: &Arc<Self>,
+        request: &ModuleRequest,
+        version: &Version,
+        options: &FetchOptions,
+    ) -> Result<Answer, RepoError> {
+        let mut cache = CacheStatus::Hit;
+        for _ in 0..ATTEMPTS_MAX {
+            if let Some(answer) = self.held(request, version, cache).await? {
+                return Ok(answer);
+            }
+            if options.held_only {
+                return Err(RepoError::NotFound(format!("{} is not held here", describe(request))));
+            }
+            if let Some(absence) = self.recorded_absence(request)? {
+                return Err(absence);
+            }
+            let this = Arc::clone(self);
+            let asked = (request.clone(), version.clone());
+            let (fill, _) =
+                self.flights.join((request.module.clone(), request.artefact.clone()), |writer| async move {
+                    this.fill(asked.0, asked.1, writer).await;
+                });
+            cache = CacheStatus::Miss;
+            if !matches!(request.artefact, Artefact::Zip(_)) {
+                fill.done().await?;
+                continue;
+            }
+            match fill.head().await {
+                Ok(head) => {
+                    return Ok(Answer {
+                        digest: None,
+                        len: head.len,
+                        modified: head.modified,
+                        change_id: None,
+                        cache,
+                        body: Body::Filling(fill),
+                        private: false,
+                    });
+                }
+                // The store has it by now; see `fill`.
+                Err(error) if error.kind == FillErrorKind::Abandoned => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(RepoError::Storage(format!("{}: what was stored is not there", describe(request))))
+    }
+
+    async fn held(
+        &self,
+        request: &ModuleRequest,
+        version: &Version,
+        cache: CacheStatus,
+    ) -> Result<Option<Answer>, RepoError> {
+        let record = self.store.version(&self.name, request.module.as_str(), version.as_str())?;
+        let Some(record) = record else {
+            return Ok(None);
+        };
+        if record.tombstone.is_some() {
+            return Err(tombstoned(&request.module, version));
+        }
+        match part(&record, &request.artefact) {
+            Some(stored) => Answer::stored(&self.store, &stored, cache).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn fill(self: Arc<Self>, request: ModuleRequest, version: Version, writer: FillWriter<FillHead>) {
+        // Between a request's look into the store and its joining a flight, the flight before may have landed.
+        match self.held(&request, &version, CacheStatus::Hit).await {
+            Ok(None) => {}
+            // A dropped writer is an abandoned fill, upon which the request looks into the store again.
+            Ok(Some(_)) if matches!(request.artefact, Artefact::Zip(_)) => return drop(writer),
+            Ok(Some(_)) => return writer.commit(),
+            Err(error) => return writer.fail(error.into()),
+        }
+        if matches!(request.artefact, Artefact::Zip(_)) {
+            return self.fill_zip(request, version, writer).await;
+        }
+        let mut result = self.fetch_small(&request, &version).await;
+        // Nobody has seen a byte yet: once more, unless the upstream gave its word or already took its time.
+        if matches!(result, Err(RepoError::Upstream(_) | RepoError::Unavailable { .. })) && self.upstream.is_some() {
+            result = self.fetch_small(&request, &version).await;
+        }
+        let result = self.note_absence(&request, result).await;
+        finish(writer, result);
+    }
+
+    /// Passes a result on, after keeping the upstream's word if it is "does not exist".
+    pub(super) async fn note_absence(
+        self: &Arc<Self>,
+        request: &ModuleRequest,
+        result: Result<(), RepoError>,
+    ) -> Result<(), RepoError> {
+        if let Err(error) = &result
+            && let Err(storing) = self.record_absence(request, error).await
+        {
+            tracing::warn!(error = %storing, "an absence could not be recorded");
+        }
+        result
+    }
+
+    async fn fetch_small(self: &Arc<Self>, request: &ModuleRequest, version: &Version) -> Result<(), RepoError> {
+        let is_mod = matches!(request.artefact, Artefact::Mod(_));
+        let incoming = self.ask_body(request).await?;
+        let modified = incoming.modified();
+        let body = incoming.body(if is_mod { GOMOD_BYTES_MAX } else { INFO_BYTES_MAX }).await?;
+        let mod_h1 = is_mod.then(|| h1::hash1_gomod(&body));
+        match &mod_h1 {
+            Some(h1) => self.prove(&request.module, version, Proof::Mod { h1 }).await?,
+            None => check_info(request, version, &body)?,
+        }
+        let placed = self.store.place(NewBody::Memory(body), to_ms(modified)).await?;
+        let (this, module, of) = (Arc::clone(self), request.module.clone(), version.clone());
+        self.commit_part(request, version, placed, move |draft: &mut Draft, placed: &Placed| {
+            match mod_h1 {
+                Some(h1) => {
+                    let recorded = draft.identity.mod_h1.as_deref();
+                    this.same_identity(&module, &of, recorded, Proof::Mod { h1: &h1 })?;
+                    draft.identity.mod_h1 = Some(h1);
+                    draft.record.gomod = Some(placed.stored);
+                }
+                None => draft.record.info = Some(placed.stored),
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn part(record: &VersionRecord, artefact: &Artefact) -> Option<Stored> {
+    match artefact {
+        Artefact::Info(_) => record.info,
+        Artefact::Mod(_) => record.gomod,
+        Artefact::Zip(_) => record.zip,
+        Artefact::List | Artefact::Latest | Artefact::Query(_) => None,
+    }
+}
+
+fn check_info(request: &ModuleRequest, version: &Version, body: &Bytes) -> Result<(), RepoError> {
+    match version_of_info(&request.module, body) {
+        Some(named) if named == *version => Ok(()),
+        _ => {
+            Err(RepoError::Upstream(format!("{}: the upstream's answer is not about this version", describe(request))))
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What an operator says of a repository: the section `repositories:` of the center's configuration.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use shared::config::Period;
+
+/// The kinds of repositories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RepositoryKind {
+    /// Holds what is published to it.
+    #[default]
+    Local,
+    /// Another GOPROXY server, kept here.
+    Remote,
+    /// An ordered merge of others.
+    Virtual,
+}
+
+impl RepositoryKind {
+    /// The word used in configuration and answers.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Remote => "remote",
+            Self::Virtual => "virtual",
+        }
+    }
+}
+
+/// One repository. Keys that do not belong to its kind are refused when the repositories are built.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RepositorySettings {
+    /// `local`, `remote` or `virtual`.
+    #[serde(rename = "type")]
+    pub(crate) kind: RepositoryKind,
+    /// local: GOPRIVATE patterns of the module paths that belong to this repository even before anything is published.
+    /// They are never asked of a remote repository nor of a public checksum database.
+    pub(crate) owns: Vec<String>,
+    /// remote: base URL of the GOPROXY server. Without one the repository answers from what it holds.
+    pub(crate) upstream: Option<String>,
+    /// remote: how long a list, `@latest` or query answers without asking again.
+    pub(crate) metadata_period: Period,
+    /// remote: how long a "not found" answers without asking again.
+    pub(crate) negative_period: Period,
+    /// remote: how long a list, `@latest` or query may be served beyond its period while the upstream fails.
+    pub(crate) stale_if_error: Period,
+    /// remote: time-out of connecting to the upstream.
+    pub(crate) connect_timeout: Period,
+    /// remote: time-out until the first byte of the upstream's answer.
+    pub(crate) first_byte_timeout: Period,
+    /// remote: how long the upstream may send nothing in the middle of a body.
+    pub(crate) stall_timeout: Period,
+    /// virtual: the members, asked in this order.
+    pub(crate) members: Vec<String>,
+    /// virtual: the local member that takes what is published here.
+    pub(crate) default_deployment: Option<String>,
+    /// virtual: how long a merge waits for its slowest member.
+    pub(crate) merge_timeout: Period,
+}
+
+impl Default for RepositorySettings {
+    fn default() -> Self {
+        Self {
+            kind: RepositoryKind::Local,
+            owns: Vec::new(),
+            upstream: None,
+            metadata_period: Period::secs(60),
+            negative_period: Period::secs(60),
+            stale_if_error: Period::secs(7 * 24 * 3600),
+            connect_timeout: Period::secs(5),
+            first_byte_timeout: Period::secs(30),
+            stall_timeout: Period::secs(30),
+            members: Vec::new(),
+            default_deployment: None,
+            merge_timeout: Period::secs(60),
+        }
+    }
+}
+
+/// The three repositories a center has unless it is told otherwise.
+pub(crate) fn default_repositories() -> BTreeMap<String, RepositorySettings> {
+    let local = RepositorySettings::default();
+    let remote = RepositorySettings { kind: RepositoryKind::Remote, ..RepositorySettings::default() };
+    let merged = RepositorySettings {
+        kind: RepositoryKind::Virtual,
+        members: vec!["golang-local".to_owned(), "golang-remote".to_owned()],
+        default_deployment: Some("golang-local".to_owned()),
+        ..RepositorySettings::default()
+    };
+    BTreeMap::from([
+        ("golang-local".to_owned(), local),
+        ("golang-remote".to_owned(), remote),
+        ("golang-virtual".to_owned(), merged),
+    ])
+}

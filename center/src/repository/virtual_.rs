@@ -1,0 +1,294 @@
+//! A virtual repository: an ordered merge of others.
+//!
+//! Owner rules go first: a path that a local member owns is asked of its owners only. For everything else the members are
+//! asked in order; the first that has a version serves it, lists are merged. "Not found" is said only if every member
+//! says so: one that could not be asked might have it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::join_all;
+use shared::artefact::Artefact;
+use shared::module::{ModulePath, Version};
+use shared::request::ModuleRequest;
+use tokio::time::timeout;
+
+use super::latest::{Retractions, choose, is_written, version_of_info};
+use super::local::Local;
+use super::{Answer, CacheStatus, FetchOptions, Inner, RepoError, Repository, RepositoryKind, list};
+use crate::store::{ChangeLog, Store};
+use crate::upstream::describe;
+
+/// How often an answer is computed again because something changed meanwhile. What is needed is held by then.
+const SETTLE_ATTEMPTS_MAX: usize = 3;
+
+/// An ordered merge of other repositories.
+pub(super) struct Virtual {
+    pub(super) store: Store,
+    pub(super) log: ChangeLog,
+    pub(super) members: Vec<Arc<Repository>>,
+    pub(super) default_deployment: Option<Arc<Local>>,
+    pub(super) merge_timeout: Duration,
+}
+
+/// What the members said together.
+struct Merge {
+    answers: Vec<Answer>,
+    /// The gravest of the failures, if there was one.
+    failure: Option<RepoError>,
+}
+
+impl Virtual {
+    pub(super) async fn fetch(&self, request: &ModuleRequest, options: &FetchOptions) -> Result<Answer, RepoError> {
+        match &request.artefact {
+            Artefact::List => self.settled(|| self.list(request, options)).await,
+            Artefact::Latest => self.settled(|| self.latest(request, options)).await,
+            Artefact::Query(_) => self.settled(|| self.first(request, options)).await,
+            Artefact::Info(version) | Artefact::Mod(version) | Artefact::Zip(version) => {
+                self.version(request, version, options).await
+            }
+        }
+    }
+
+    /// The first owning member.
+    pub(super) fn owner_of(&self, module: &ModulePath) -> Option<&Repository> {
+        self.members.iter().find(|member| member.owner_of(module).is_some()).map(AsRef::as_ref)
+    }
+
+    pub(super) fn leaves(&self) -> Vec<String> {
+        let mut leaves: Vec<String> = Vec::new();
+        for leaf in self.members.iter().flat_map(|member| member.leaves()) {
+            if !leaves.contains(&leaf) {
+                leaves.push(leaf);
+            }
+        }
+        leaves
+    }
+
+    pub(super) const fn deployment(&self) -> Option<&Arc<Local>> {
+        self.default_deployment.as_ref()
+    }
+
+    /// The members that may answer for a path: its owners, or else all that are not local (what a local repository has,
+    /// it owns).
+    fn candidates(&self, module: &ModulePath) -> Vec<&Arc<Repository>> {
+        let owners: Vec<_> = self.members.iter().filter(|member| member.owner_of(module).is_some()).collect();
+        if owners.is_empty() {
+            return self.members.iter().filter(|member| member.kind() != RepositoryKind::Local).collect();
+        }
+        owners
+    }
+
+    /// Computes a mutable answer as of a head of this repository's log: again, if the log moved meanwhile.
+    async fn settled<F, Fut>(&self, compute: F) -> Result<Answer, RepoError>
+    where
+        F: Fn() -> Fut + Send,
+        Fut: Future<Output = Result<Answer, RepoError>> + Send,
+    {
+        let mut head = self.log.head();
+        let mut answer = compute().await?;
+        for _ in 0..SETTLE_ATTEMPTS_MAX {
+            let now = self.log.head();
+            if now == head {
+                break;
+            }
+            head = now;
+            answer = Answer { cache: answer.cache, ..compute().await? };
+        }
+        // A member's answer without a head is stale or partial, and so is the merge.
+        answer.change_id = answer.change_id.map(|_| head);
+        Ok(answer)
+    }
+
+    async fn version(
+        &self,
+        request: &ModuleRequest,
+        version: &Version,
+        options: &FetchOptions,
+    ) -> Result<Answer, RepoError> {
+        let candidates = self.candidates(&request.module);
+        // A tombstone beats every member behind it.
+        for member in &candidates {
+            if member.kind() != RepositoryKind::Local && member.is_tombstoned(&request.module, version)? {
+                let removed = format!("{}@{version} was removed by an administrator", request.module);
+                return Err(RepoError::Blocked(removed));
+            }
+        }
+        self.first(request, options).await
+    }
+
+    /// The answer of the first member that has it.
+    async fn first(&self, request: &ModuleRequest, options: &FetchOptions) -> Result<Answer, RepoError> {
+        let mut failure = None;
+        for member in self.candidates(&request.module) {
+            match member.fetch(request, options).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => failure = Some(graver(failure, error)),
+            }
+        }
+        Err(failure.unwrap_or_else(|| nobody(request)))
+    }
+
+    async fn merge(&self, request: &ModuleRequest, options: &FetchOptions) -> Merge {
+        let asked = self.candidates(&request.module).into_iter().map(|member| async move {
+            let too_slow = || RepoError::Timeout(format!("{}: a source is too slow", describe(request)));
+            timeout(self.merge_timeout, member.fetch(request, options)).await.unwrap_or_else(|_| Err(too_slow()))
+        });
+        let mut merge = Merge { answers: Vec::new(), failure: None };
+        for result in join_all(asked).await {
+            match result {
+                Ok(answer) => merge.answers.push(answer),
+                Err(error) => merge.failure = Some(graver(merge.failure.take(), error)),
+            }
+        }
+        merge
+    }
+
+    async fn list(&self, request: &ModuleRequest, options: &FetchOptions) -> Result<Answer, RepoError> {
+        self.merged_list(request, options).await.map(|(answer, _)| answer)
+    }
+
+    async fn merged_list(
+        &self,
+        request: &ModuleRequest,
+        options: &FetchOptions,
+    ) -> Result<(Answer, Vec<Version>), RepoError> {
+        let Merge { answers, failure } = self.merge(request, options).await;
+        let mut versions = Vec::new();
+        for answer in &answers {
+            versions.extend(list::read_own(&request.module, &answer.bytes(&self.store).await?));
+        }
+        list::sort(&mut versions);
+        let is_outage = failure.as_ref().is_some_and(is_outage);
+        if answers.is_empty() || (is_outage && versions.is_empty()) {
+            return Err(failure.unwrap_or_else(|| nobody(request)));
+        }
+        let modified = answers.iter().map(|answer| answer.modified).max().unwrap_or(SystemTime::UNIX_EPOCH);
+        let mut merged = Answer::computed(list::write(&versions), modified, status_of(&answers, is_outage));
+        merged.private = answers.iter().any(|answer| answer.private);
+        merged.change_id = answers.first().and_then(|answer| answer.change_id);
+        if is_outage || answers.iter().any(|answer| answer.change_id.is_none()) {
+            merged.change_id = None;
+        }
+        Ok((merged, versions))
+    }
+
+    /// As the `go` command defines it: over the merged list, or else the newest of what the members call their latest.
+    async fn latest(&self, request: &ModuleRequest, options: &FetchOptions) -> Result<Answer, RepoError> {
+        let of = |artefact| ModuleRequest { module: request.module.clone(), artefact };
+        let list_request = of(Artefact::List);
+        let (list, versions) = match self.merged_list(&list_request, options).await {
+            Ok(found) => found,
+            // Without a list a member may still know its latest.
+            Err(error) if error.is_absent() => return self.members_latest(request, options).await,
+            Err(error) => return Err(error),
+        };
+        let Some(version) = self.unretracted(request, &versions, options).await? else {
+            return self.members_latest(request, options).await;
+        };
+        let info = self.first(&of(Artefact::Info(version)), options).await?;
+        let cache = if list.cache == CacheStatus::Hit { info.cache } else { list.cache };
+        Ok(Answer { cache, change_id: list.change_id, private: list.private || info.private, ..info })
+    }
+
+    /// The latest listed version that is not retracted. What is retracted, the go.mod of the latest version says, be that
+    /// retracted itself or not.
+    async fn unretracted(
+        &self,
+        request: &ModuleRequest,
+        versions: &[Version],
+        options: &FetchOptions,
+    ) -> Result<Option<Version>, RepoError> {
+        let gomod = |version: Version| async move {
+            let request = ModuleRequest { module: request.module.clone(), artefact: Artefact::Mod(version) };
+            self.first(&request, options).await?.bytes(&self.store).await
+        };
+        let has_gomod = |version| async { Ok(is_written(&request.module, &gomod(version).await?)) };
+        let Some(top) = choose(versions, |_| true, has_gomod).await? else {
+            return Ok(None);
+        };
+        let retractions = match gomod(top).await {
+            Ok(body) => Retractions::of(&body),
+            // A version that is listed but not to be had retracts nothing.
+            Err(error) if error.is_absent() => Retractions::default(),
+            Err(error) => return Err(error),
+        };
+        choose(versions, |version| !retractions.contain(version), has_gomod).await
+    }
+
+    async fn members_latest(&self, request: &ModuleRequest, options: &FetchOptions) -> Result<Answer, RepoError> {
+        let Merge { answers, failure } = self.merge(request, options).await;
+        let is_outage = failure.as_ref().is_some_and(is_outage);
+        let mut newest: Option<(Version, Answer)> = None;
+        for answer in answers {
+            let named = version_of_info(&request.module, &answer.bytes(&self.store).await?);
+            if let Some(version) = named.filter(|version| newest.as_ref().is_none_or(|(best, _)| best < version)) {
+                newest = Some((version, answer));
+            }
+        }
+        let Some((_, mut answer)) = newest else {
+            return Err(failure.unwrap_or_else(|| nobody(request)));
+        };
+        if is_outage {
+            answer.change_id = None;
+        }
+        Ok(answer)
+    }
+}
+
+/// The kind of local repository a member is, if it is one.
+pub(super) fn local_of(repository: &Repository) -> Option<Arc<Local>> {
+    match &repository.inner {
+        Inner::Local(local) => Some(Arc::clone(local)),
+        Inner::Remote(_) | Inner::Virtual(_) => None,
+    }
+}
+
+fn nobody(request: &ModuleRequest) -> RepoError {
+    RepoError::NotFound(format!("{}: no repository has it", describe(request)))
+}
+
+/// Whether an error leaves open what the member has.
+fn is_outage(error: &RepoError) -> bool {
+    gravity(error) > gravity(&RepoError::Blocked(String::new()))
+}
+
+/// The graver of two failures, the earlier one of equals: an outage must never be told as "not found", nor a refusal.
+fn graver(one: Option<RepoError>, other: RepoError) -> RepoError {
+    match one {
+        Some(one) if gravity(&one) >= gravity(&other) => one,
+        _ => other,
+    }
+}
+
+fn gravity(error: &RepoError) -> u8 {
+    match error {
+        RepoError::Gone(_) => 0,
+        // Gone is said only if every member says so.
+        RepoError::NotFound(_) => 1,
+        RepoError::Blocked(_) => 2,
+        RepoError::BadModule(_) | RepoError::Conflict(_) | RepoError::NotWritable(_) | RepoError::TooLarge(_) => 3,
+        RepoError::Timeout(_) => 4,
+        RepoError::Unavailable { .. } => 5,
+        RepoError::Upstream(_) => 6,
+        RepoError::Storage(_) => 7,
+        RepoError::Integrity(_) => 8,
+    }
+}
+
+fn status_of(answers: &[Answer], is_outage: bool) -> CacheStatus {
+    let any = |status| answers.iter().any(|answer| answer.cache == status);
+    if is_outage || any(CacheStatus::Stale) {
+        CacheStatus::Stale
+    } else if any(CacheStatus::Miss) {
+        CacheStatus::Miss
+    } else if any(CacheStatus::Revalidated) {
+        CacheStatus::Revalidated
+    } else {
+        CacheStatus::Hit
+    }
+}
+
+#[cfg(test)]
+mod tests;

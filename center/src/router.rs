@@ -1,0 +1,37 @@
+//! Every route of the center.
+//!
+//! Module paths are taken from the raw, still percent-encoded path of the request, never from what the router captured: the
+//! rules for encodings are those of `shared::request`, and they are applied once.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{any, get};
+
+use crate::app::App;
+use crate::envelope::envelop;
+use crate::error::{Failure, READ_METHODS};
+use crate::handlers::{changes, manifest, module, status};
+
+/// The routes, with what stands around each request.
+pub(crate) fn routes(app: &Arc<App>) -> Router {
+    Router::new()
+        .route("/", get(status::index))
+        .route("/healthz", get(status::healthz))
+        .route("/readyz", get(status::readyz))
+        .route("/version", get(status::version))
+        .route("/metrics", get(status::metrics))
+        // Administration.
+        .route("/api/v1/repos", get(status::repositories))
+        .route("/api/v1/repos/{repository}/changes", get(changes::changes))
+        .route("/api/v1/repos/{repository}/manifest", get(manifest::root))
+        .route("/api/v1/repos/{repository}/manifest/{bucket}", get(manifest::bucket))
+        // Modules and checksum databases: GET and HEAD read, PUT publishes, DELETE and POST …/restore tombstone and lift it.
+        .route("/api/go/{repository}/{*path}", any(module::module))
+        .route("/artifactory/api/go/{repository}/{*path}", any(module::module))
+        .method_not_allowed_fallback(async || Failure::Method(READ_METHODS))
+        .fallback(async || Failure::NoRoute)
+        .layer(from_fn_with_state(Arc::clone(app), envelop))
+        .with_state(Arc::clone(app))
+}

@@ -1,0 +1,332 @@
+//! Bodies: each once, under its SHA-256. Up to 32 KiB they are values in RocksDB (machine.md has the measurement),
+//! above that objects of an `object_store`, here files that are synced and renamed into place.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream::{BoxStream, StreamExt};
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as ObjectPath;
+use object_store::{GetOptions, GetRange, GetResultPayload, ObjectStore, ObjectStoreExt, WriteMultipart};
+use serde::{Deserialize, Serialize};
+use shared::digest::Digest;
+use tokio::io::{AsyncReadExt, AsyncSeekExt, SeekFrom};
+
+use super::{Store, StoreError, family};
+
+/// The largest body that is kept as a value in RocksDB, in bytes.
+pub(crate) const SMALL_BYTES_MAX: u64 = 32 * 1024;
+
+/// Size of one read from a blob's file, in bytes.
+const READ_BYTES: usize = 256 * 1024;
+
+/// Size of one part of an upload to the object store, in bytes.
+const PART_BYTES: usize = 8 * 1024 * 1024;
+
+/// A stream of a blob's bytes.
+pub(crate) type BlobStream = BoxStream<'static, Result<Bytes, StoreError>>;
+
+/// A body that is an object of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BlobRef {
+    /// SHA-256 of the body: its name.
+    pub(crate) digest: Digest,
+    /// Length in bytes.
+    pub(crate) len: u64,
+}
+
+/// A stored body as metadata refers to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stored {
+    /// SHA-256 of the body.
+    pub(crate) digest: Digest,
+    /// Length in bytes.
+    pub(crate) len: u64,
+    /// When it was stored, or last modified at its source: Unix time in milliseconds.
+    pub(crate) modified_ms: u64,
+}
+
+impl Stored {
+    /// Whether the body is a value in RocksDB rather than a blob.
+    pub(crate) const fn is_small(&self) -> bool {
+        self.len <= SMALL_BYTES_MAX
+    }
+
+    /// The blob of a body that is not small.
+    pub(crate) const fn blob(&self) -> BlobRef {
+        BlobRef { digest: self.digest, len: self.len }
+    }
+}
+
+/// A body on its way into the store.
+#[derive(Debug, Clone)]
+pub(crate) enum NewBody {
+    /// In memory.
+    Memory(Bytes),
+    /// In a file of the spool directory. It is copied; removing it is the caller's.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Its length in bytes.
+        len: u64,
+        /// Its SHA-256.
+        digest: Digest,
+    },
+}
+
+impl NewBody {
+    /// SHA-256 of the body.
+    pub(crate) fn digest(&self) -> Digest {
+        match self {
+            Self::Memory(bytes) => Digest::of(bytes),
+            Self::File { digest, .. } => *digest,
+        }
+    }
+
+    /// Length in bytes.
+    pub(crate) const fn len(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::File { len, .. } => *len,
+        }
+    }
+}
+
+/// A body that lies safely in the store, but to which no metadata refers yet. A small one travels in the batch of the
+/// metadata itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Placed {
+    /// How metadata refers to it.
+    pub(crate) stored: Stored,
+    /// The bytes, if the batch must carry them.
+    pub(super) small: Option<Bytes>,
+}
+
+/// The object store of bodies above 32 KiB.
+#[derive(Debug)]
+pub(crate) struct Blobs {
+    objects: Arc<dyn ObjectStore>,
+}
+
+impl Blobs {
+    /// Opens the directory and removes what interrupted uploads left in it.
+    pub(super) fn open(directory: &Path) -> Result<Self, StoreError> {
+        remove_staged(directory)?;
+        let objects = LocalFileSystem::new_with_prefix(directory)
+            .map_err(|error| StoreError::Blob(error.to_string()))?
+            // Off by default; without it an acknowledged publish could be lost.
+            .with_fsync(true);
+        Ok(Self { objects: Arc::new(objects) })
+    }
+
+    /// Opens a blob and reads a range of it. Fails at once if the blob is missing or has another length.
+    pub(crate) async fn read(&self, blob: &BlobRef, range: Range<u64>) -> Result<BlobStream, StoreError> {
+        let location = location(&blob.digest);
+        if range.is_empty() {
+            return Ok(futures_util::stream::empty().boxed());
+        }
+        let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
+        let found = self.objects.get_opts(&location, options).await.map_err(failed)?;
+        if found.meta.size != blob.len {
+            return Err(StoreError::Blob(format!("{location}: {} bytes instead of {}", found.meta.size, blob.len)));
+        }
+        let range = found.range.clone();
+        match found.payload {
+            GetResultPayload::File(file, _) => read_file(file, range).await,
+            GetResultPayload::Stream(stream) => Ok(stream.map(|part| part.map_err(failed)).boxed()),
+        }
+    }
+
+    /// Whether the blob is there with its length.
+    pub(crate) async fn contains(&self, blob: &BlobRef) -> Result<bool, StoreError> {
+        match self.objects.head(&location(&blob.digest)).await {
+            Ok(meta) => Ok(meta.size == blob.len),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Writes a body unless it is there. When this returns it is on disk, its directory too.
+    async fn put(&self, body: &NewBody, digest: &Digest) -> Result<(), StoreError> {
+        let blob = BlobRef { digest: *digest, len: body.len() };
+        if self.contains(&blob).await? {
+            return Ok(());
+        }
+        let location = location(digest);
+        match body {
+            NewBody::Memory(bytes) => {
+                self.objects.put(&location, bytes.clone().into()).await.map_err(failed)?;
+            }
+            NewBody::File { path, .. } => {
+                let mut file = tokio::fs::File::open(path).await.map_err(io_failed)?;
+                let upload = self.objects.put_multipart(&location).await.map_err(failed)?;
+                let mut upload = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
+                let copied = copy_into(&mut file, &mut upload).await;
+                match copied {
+                    Ok(()) => upload.finish().await.map_err(failed)?,
+                    Err(error) => {
+                        if let Err(error) = upload.abort().await {
+                            tracing::warn!(%error, "abort of a blob's upload failed");
+                        }
+                        return Err(error);
+                    }
+                };
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Brings a body to safety before the commit that refers to it.
+    pub(crate) async fn place(&self, body: NewBody, modified_ms: u64) -> Result<Placed, StoreError> {
+        let stored = Stored { digest: body.digest(), len: body.len(), modified_ms };
+        if !stored.is_small() {
+            self.blobs().put(&body, &stored.digest).await?;
+            return Ok(Placed { stored, small: None });
+        }
+        let bytes = match body {
+            NewBody::Memory(bytes) => bytes,
+            NewBody::File { path, .. } => tokio::fs::read(path).await.map_err(io_failed)?.into(),
+        };
+        Ok(Placed { stored, small: Some(bytes) })
+    }
+
+    /// A small body. None if it is missing: the caller fetches it again.
+    pub(crate) fn small(&self, digest: &Digest) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.inner.db.get_cf(self.family(family::SMALL), digest.hex())?.map(Bytes::from))
+    }
+
+    /// The whole of a body, small or not. None if it is missing.
+    pub(crate) async fn load(&self, stored: &Stored) -> Result<Option<Bytes>, StoreError> {
+        if stored.is_small() {
+            return self.small(&stored.digest);
+        }
+        let blob = stored.blob();
+        if !self.blobs().contains(&blob).await? {
+            return Ok(None);
+        }
+        let mut stream = self.blobs().read(&blob, 0..blob.len).await?;
+        let mut body = Vec::with_capacity(usize::try_from(blob.len).unwrap_or(0));
+        while let Some(part) = stream.next().await {
+            body.extend_from_slice(&part?);
+        }
+        Ok(Some(body.into()))
+    }
+}
+
+async fn copy_into(file: &mut tokio::fs::File, upload: &mut WriteMultipart) -> Result<(), StoreError> {
+    loop {
+        // Two parts in flight bound the memory of a 500 MiB zip.
+        upload.wait_for_capacity(2).await.map_err(failed)?;
+        let mut part = vec![0; READ_BYTES];
+        let count = file.read(&mut part).await.map_err(io_failed)?;
+        if count == 0 {
+            return Ok(());
+        }
+        part.truncate(count);
+        upload.put(part.into());
+    }
+}
+
+async fn read_file(file: std::fs::File, range: Range<u64>) -> Result<BlobStream, StoreError> {
+    let mut file = tokio::fs::File::from_std(file);
+    file.set_max_buf_size(READ_BYTES);
+    file.seek(SeekFrom::Start(range.start)).await.map_err(io_failed)?;
+    let limited = file.take(range.end - range.start);
+    let stream = tokio_util::io::ReaderStream::with_capacity(limited, READ_BYTES);
+    Ok(stream.map(|part| part.map_err(io_failed)).boxed())
+}
+
+fn location(digest: &Digest) -> ObjectPath {
+    let hex = digest.hex();
+    ObjectPath::from(format!("{}/{hex}", &hex[..2]))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "`map_err` hands it over")]
+fn failed(error: object_store::Error) -> StoreError {
+    StoreError::Blob(error.to_string())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "`map_err` hands it over")]
+fn io_failed(error: std::io::Error) -> StoreError {
+    StoreError::Blob(error.to_string())
+}
+
+/// `LocalFileSystem` stages an upload as `<name>#<number>` beside its place; a kill leaves that file.
+fn remove_staged(directory: &Path) -> Result<(), StoreError> {
+    for entry in std::fs::read_dir(directory).map_err(io_failed)? {
+        let entry = entry.map_err(io_failed)?;
+        if entry.file_type().map_err(io_failed)?.is_dir() {
+            remove_staged(&entry.path())?;
+        } else if entry.file_name().to_string_lossy().contains('#') {
+            std::fs::remove_file(entry.path()).map_err(io_failed)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreConfig;
+
+    fn open(directory: &Path) -> Store {
+        Store::open(&StoreConfig { data_dir: directory.to_owned() }).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_large_body_is_one_file_and_reads_by_range() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(directory.path());
+        let body: Bytes = (0..100_000_u32).flat_map(u32::to_le_bytes).collect::<Vec<_>>().into();
+        let first = store.place(NewBody::Memory(body.clone()), 1).await.unwrap();
+        let path = directory.path().join("spool/upload");
+        std::fs::write(&path, &body).unwrap();
+        let file = NewBody::File { path, len: body.len() as u64, digest: Digest::of(&body) };
+        let second = store.place(file, 2).await.unwrap();
+        assert_eq!(first.stored.digest, second.stored.digest);
+        assert!(first.small.is_none());
+        let blob = first.stored.blob();
+        let mut read = Vec::new();
+        let mut stream = store.blobs().read(&blob, 4..300_004).await.unwrap();
+        while let Some(part) = stream.next().await {
+            read.extend_from_slice(&part.unwrap());
+        }
+        assert_eq!(read, body[4..300_004]);
+        let hex = blob.digest.hex();
+        let directory = directory.path().join("blobs").join(&hex[..2]);
+        assert_eq!(std::fs::read_dir(directory).unwrap().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_truncated_or_missing_blob_is_not_served() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(directory.path());
+        let placed = store.place(NewBody::Memory(vec![7; 50_000].into()), 1).await.unwrap();
+        let blob = placed.stored.blob();
+        let hex = blob.digest.hex();
+        let path = directory.path().join("blobs").join(&hex[..2]).join(&hex);
+        std::fs::write(&path, vec![7; 49_999]).unwrap();
+        assert!(!store.blobs().contains(&blob).await.unwrap());
+        assert!(store.blobs().read(&blob, 0..10).await.is_err());
+        // Placing it again heals it.
+        store.place(NewBody::Memory(vec![7; 50_000].into()), 1).await.unwrap();
+        assert_eq!(store.load(&placed.stored).await.unwrap().unwrap().len(), 50_000);
+    }
+
+    #[test]
+    fn opening_removes_what_interrupted_fills_left() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(open(directory.path()));
+        let (spooled, staged) = (directory.path().join("spool/x"), directory.path().join("blobs/ab"));
+        std::fs::write(&spooled, "half").unwrap();
+        std::fs::create_dir_all(&staged).unwrap();
+        std::fs::write(staged.join("abcd#1"), "half").unwrap();
+        drop(open(directory.path()));
+        assert!(!spooled.exists());
+        assert!(!staged.join("abcd#1").exists());
+    }
+}

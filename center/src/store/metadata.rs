@@ -1,0 +1,163 @@
+//! The records that RocksDB keeps about versions and mutable answers, and how they are read.
+
+use rocksdb::{Direction, IteratorMode};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{Store, StoreError, Stored, family, keys};
+
+/// What a repository holds of one version.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct VersionRecord {
+    /// The `.info`.
+    pub(crate) info: Option<Stored>,
+    /// The `.mod`.
+    pub(crate) gomod: Option<Stored>,
+    /// The `.zip`.
+    pub(crate) zip: Option<Stored>,
+    /// When the first of them was committed: Unix time in milliseconds.
+    pub(crate) created_ms: u64,
+    /// Whether the version's CREATE stands in the change log.
+    pub(crate) announced: bool,
+    /// Set while the version is tombstoned. Its bytes stay, so that it can be restored.
+    pub(crate) tombstone: Option<Tombstone>,
+}
+
+/// An administrator's DELETE.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Tombstone {
+    /// When: Unix time in milliseconds.
+    pub(crate) at_ms: u64,
+}
+
+/// The hashes by which a version is known for good, whatever happens to its bytes, from whichever source it came.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct IdentityRecord {
+    /// `h1:` of the zip.
+    pub(crate) zip_h1: Option<String>,
+    /// `h1:` of the go.mod.
+    pub(crate) mod_h1: Option<String>,
+}
+
+/// A mutable answer of an upstream, or its word that an artefact does not exist.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MutableRecord {
+    /// What the upstream said.
+    pub(crate) outcome: MutableOutcome,
+    /// When it last said so: Unix time in milliseconds.
+    pub(crate) fetched_ms: u64,
+    /// Its validators, for asking whether anything changed.
+    pub(crate) etag: Option<String>,
+    /// As the upstream wrote it.
+    pub(crate) last_modified: Option<String>,
+    /// Of a list: the newest pseudo-version among its lines, which the list that is served does not show.
+    pub(crate) pseudo: Option<String>,
+}
+
+/// What an upstream said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum MutableOutcome {
+    /// A body.
+    Found(Stored),
+    /// It does not exist; the reason.
+    NotFound(String),
+    /// It does not exist any more; the reason.
+    Gone(String),
+}
+
+impl Store {
+    /// What a repository holds of a version.
+    pub(crate) fn version(
+        &self,
+        repository: &str,
+        module: &str,
+        version: &str,
+    ) -> Result<Option<VersionRecord>, StoreError> {
+        self.record(family::VERSIONS, &keys::version(repository, module, version))
+    }
+
+    /// The versions of a module in a repository, tombstoned ones too, in no particular order.
+    pub(crate) fn versions(&self, repository: &str, module: &str) -> Result<Vec<(String, VersionRecord)>, StoreError> {
+        let mut found = Vec::new();
+        self.scan(family::VERSIONS, &keys::version(repository, module, ""), |_, version, value| {
+            found.push((version.to_owned(), value));
+        })?;
+        Ok(found)
+    }
+
+    /// Visits every version record of a repository, ordered by module.
+    pub(crate) fn for_each_version(
+        &self,
+        repository: &str,
+        visit: impl FnMut(&str, &str, VersionRecord),
+    ) -> Result<(), StoreError> {
+        self.scan(family::VERSIONS, &keys::repository(repository), visit)
+    }
+
+    /// The recorded identity of a version; empty if there is none.
+    pub(crate) fn identity(&self, module: &str, version: &str) -> Result<IdentityRecord, StoreError> {
+        let found = self.record(family::IDENTITY, &keys::identity(module, version))?;
+        Ok(found.unwrap_or_default())
+    }
+
+    /// A mutable answer or recorded absence. `name` is the artefact's file name.
+    pub(crate) fn mutable(
+        &self,
+        repository: &str,
+        module: &str,
+        name: &str,
+    ) -> Result<Option<MutableRecord>, StoreError> {
+        self.record(family::MUTABLES, &keys::mutable(repository, module, name))
+    }
+
+    /// The names of a module's artefacts of which an upstream said that they do not exist.
+    pub(crate) fn absences(&self, repository: &str, module: &str) -> Result<Vec<String>, StoreError> {
+        let mut found = Vec::new();
+        let prefix = keys::mutable(repository, module, "");
+        self.scan(family::MUTABLES, &prefix, |_, name, record: MutableRecord| match record.outcome {
+            MutableOutcome::Found(_) => {}
+            MutableOutcome::NotFound(_) | MutableOutcome::Gone(_) => found.push(name.to_owned()),
+        })?;
+        Ok(found)
+    }
+
+    pub(super) fn record<T: DeserializeOwned>(
+        &self,
+        family: &'static str,
+        key: &[u8],
+    ) -> Result<Option<T>, StoreError> {
+        let Some(value) = self.inner.db.get_pinned_cf(self.family(family), key)? else {
+            return Ok(None);
+        };
+        decode(key, &value).map(Some)
+    }
+
+    fn scan<T: DeserializeOwned>(
+        &self,
+        family: &'static str,
+        prefix: &[u8],
+        mut visit: impl FnMut(&str, &str, T),
+    ) -> Result<(), StoreError> {
+        let mode = IteratorMode::From(prefix, Direction::Forward);
+        for entry in self.inner.db.iterator_cf(self.family(family), mode) {
+            let (key, value) = entry?;
+            if !key.starts_with(prefix) {
+                break;
+            }
+            let (module, name) = keys::split(&key).ok_or_else(|| StoreError::Record {
+                key: String::from_utf8_lossy(&key).into_owned(),
+                reason: "the key is not one of ours".to_owned(),
+            })?;
+            visit(module, name, decode(&key, &value)?);
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(value).map_err(|error| StoreError::Record {
+        key: String::from_utf8_lossy(key).replace('\0', " "),
+        reason: error.to_string(),
+    })
+}

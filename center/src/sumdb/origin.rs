@@ -1,0 +1,301 @@
+//! The bytes of one checksum database: fetched from its upstream once, kept in the store, never asked for twice at a time.
+//!
+//! What never changes (a record that was found, a tile) is looked for in the store first, so it is answered while the
+//! database cannot be reached. What may change (`latest`, "not found") is remembered for a minute, in memory. An outage is
+//! an error of its own and never "not found".
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared, WeakShared};
+use http::header::{RETRY_AFTER, VIA};
+use http::{HeaderValue, StatusCode};
+use parking_lot::Mutex;
+
+use super::record::Record;
+use super::tree::{TileBody, tile_body};
+use crate::store::Store;
+
+/// The longest answer of a checksum database that is taken; records and tiles are a few KiB, data tiles some hundred.
+const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// How long `latest` and "not found" hold.
+const SHORT_PERIOD: Duration = Duration::from_mins(1);
+/// Short-lived answers kept in memory; more than that and the expired ones are swept.
+const SHORT_ENTRIES_MAX: usize = 4096;
+/// How long a whole answer may take. They are small.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Why there are no bytes. The texts are safe to show to a client.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum OriginError {
+    /// The database says that it does not have it.
+    #[error("{0}")]
+    NotFound(String),
+    /// The database says that it has it no longer.
+    #[error("{0}")]
+    Gone(String),
+    /// The upstream refuses to answer for it.
+    #[error("{0}")]
+    Refused(String),
+    /// Its answer was no answer.
+    #[error("{0}")]
+    Wrong(String),
+    /// It could not be reached, or says that it is overloaded.
+    #[error("{message}")]
+    Unavailable {
+        /// What could not be reached.
+        message: String,
+        /// When the upstream wants to be asked again.
+        retry_after: Duration,
+    },
+    /// It is too slow.
+    #[error("{0}")]
+    Timeout(String),
+    /// Our own disk failed; the detail is in the log.
+    #[error("the center's storage failed; see its log")]
+    Storage,
+}
+
+/// Bytes, and whether they were held.
+#[derive(Debug, Clone)]
+pub(crate) struct Fetched {
+    /// The answer's body.
+    pub(crate) body: Bytes,
+    /// True when nobody was asked for it.
+    pub(crate) held: bool,
+}
+
+type Outcome = Result<Bytes, OriginError>;
+type Flight = BoxFuture<'static, Outcome>;
+
+/// One checksum database behind its upstream.
+pub(crate) struct Origin {
+    name: String,
+    base: String,
+    client: reqwest::Client,
+    via: HeaderValue,
+    store: Store,
+    flights: Mutex<HashMap<String, WeakShared<Flight>>>,
+    short: Mutex<HashMap<String, (Instant, Outcome)>>,
+}
+
+impl Origin {
+    /// A database by its name; `base` is the URL that `/lookup/…` is appended to, `via` how this center calls itself.
+    pub(crate) fn new(name: &str, base: &str, client: reqwest::Client, via: HeaderValue, store: Store) -> Self {
+        Self {
+            name: name.to_owned(),
+            base: base.trim_end_matches('/').to_owned(),
+            client,
+            via,
+            store,
+            flights: Mutex::default(),
+            short: Mutex::default(),
+        }
+    }
+
+    /// The bytes at a path below the database (`lookup/…`, `tile/…`, `latest`): held ones, or fetched.
+    pub(crate) async fn get(self: &Arc<Self>, path: &str) -> Result<Fetched, OriginError> {
+        if let Some(body) = self.held(path)? {
+            return Ok(Fetched { body, held: true });
+        }
+        if let Some(outcome) = self.remembered(path) {
+            return outcome.map(|body| Fetched { body, held: true });
+        }
+        let body = self.join(path).await?;
+        Ok(Fetched { body, held: false })
+    }
+
+    /// The bytes as the upstream has them now, for when the held ones turned out wrong. Replaces those.
+    pub(crate) async fn get_anew(self: &Arc<Self>, path: &str) -> Result<Fetched, OriginError> {
+        let body = self.join(path).await?;
+        Ok(Fetched { body, held: false })
+    }
+
+    /// The kept bytes of what never changes.
+    pub(crate) fn held(&self, path: &str) -> Result<Option<Bytes>, OriginError> {
+        if !is_permanent(path) {
+            return Ok(None);
+        }
+        self.store.sumdb_get(&self.key(path)).map_err(|error| storage_failed(&error))
+    }
+
+    fn key(&self, path: &str) -> String {
+        format!("{}/{path}", self.name)
+    }
+
+    fn remembered(&self, path: &str) -> Option<Outcome> {
+        let short = self.short.lock();
+        let (at, outcome) = short.get(path)?;
+        (at.elapsed() < SHORT_PERIOD).then(|| outcome.clone())
+    }
+
+    fn remember(&self, path: &str, outcome: &Outcome) {
+        let mut short = self.short.lock();
+        if short.len() >= SHORT_ENTRIES_MAX {
+            short.retain(|_, (at, _)| at.elapsed() < SHORT_PERIOD);
+        }
+        // Full of what has not expired yet: not remembering costs a request upstream, no more.
+        if short.len() < SHORT_ENTRIES_MAX {
+            short.insert(path.to_owned(), (Instant::now(), outcome.clone()));
+        }
+    }
+
+    /// Joins the running fetch of this path or begins one; any waiter drives it, so it outlives whoever began it.
+    fn join(self: &Arc<Self>, path: &str) -> Shared<Flight> {
+        let mut flights = self.flights.lock();
+        if let Some(running) = flights.get(path).and_then(WeakShared::upgrade) {
+            return running;
+        }
+        if flights.len() >= SHORT_ENTRIES_MAX {
+            flights.retain(|_, flight| flight.upgrade().is_some());
+        }
+        let (origin, owned_path) = (Arc::clone(self), path.to_owned());
+        let flight = async move {
+            let outcome = origin.fetch(&owned_path).await;
+            origin.keep(&owned_path, &outcome);
+            origin.flights.lock().remove(&owned_path);
+            outcome
+        }
+        .boxed()
+        .shared();
+        if let Some(weak) = flight.downgrade() {
+            flights.insert(path.to_owned(), weak);
+        }
+        flight
+    }
+
+    fn keep(&self, path: &str, outcome: &Outcome) {
+        match outcome {
+            Ok(body) if is_permanent(path) => {
+                // Losing it in a power cut costs a request; so no sync, which would block this thread.
+                if let Err(error) = self.store.sumdb_put(&self.key(path), body, false) {
+                    tracing::warn!(%error, database = self.name, path, "checksum database answer not kept");
+                }
+            }
+            Ok(_) | Err(OriginError::NotFound(_) | OriginError::Gone(_)) => self.remember(path, outcome),
+            Err(
+                OriginError::Refused(_)
+                | OriginError::Wrong(_)
+                | OriginError::Unavailable { .. }
+                | OriginError::Timeout(_)
+                | OriginError::Storage,
+            ) => {}
+        }
+    }
+
+    async fn fetch(&self, path: &str) -> Outcome {
+        let what = format!("checksum database {:?}", self.name);
+        let fetched = tokio::time::timeout(FETCH_TIMEOUT, self.exchange(path, &what)).await;
+        let body = fetched.unwrap_or_else(|_| Err(OriginError::Timeout(format!("{what} is too slow"))))?;
+        if has_the_shape(path, &body) {
+            return Ok(body);
+        }
+        tracing::warn!(database = self.name, path, bytes = body.len(), "malformed answer of a checksum database");
+        Err(OriginError::Wrong(format!("{what} gave a malformed answer")))
+    }
+
+    async fn exchange(&self, path: &str, what: &str) -> Outcome {
+        let url = self.url(path).ok_or_else(|| unavailable(what, None))?;
+        let failed = |error: reqwest::Error| {
+            let error = error.without_url();
+            let source = error.source().map(ToString::to_string).unwrap_or_default();
+            tracing::warn!(%error, source, database = self.name, path, "checksum database failed");
+            if error.is_timeout() {
+                return OriginError::Timeout(format!("{what} is too slow"));
+            }
+            unavailable(what, None)
+        };
+        let mut response = self.client.get(url).header(VIA, self.via.clone()).send().await.map_err(failed)?;
+        tracing::info!(database = self.name, path, status = response.status().as_u16(), "asked checksum database");
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Err(OriginError::NotFound(format!("{what} does not have {path}"))),
+            StatusCode::GONE => return Err(OriginError::Gone(format!("{what} no longer has {path}"))),
+            StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED | StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS => {
+                return Err(OriginError::Refused(format!("{what} refuses {path}")));
+            }
+            StatusCode::GATEWAY_TIMEOUT => return Err(OriginError::Timeout(format!("{what} is too slow"))),
+            status if status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE => {
+                return Err(unavailable(what, retry_after));
+            }
+            status => return Err(OriginError::Wrong(format!("{what} answered with status {}", status.as_u16()))),
+        }
+        let mut body = BytesMut::new();
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+                return Err(OriginError::Wrong(format!("{what} gave an answer that is too large")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    }
+
+    /// Each element encoded by itself: a version may hold what would end a URL's path.
+    fn url(&self, path: &str) -> Option<reqwest::Url> {
+        let mut url = reqwest::Url::parse(&self.base).ok()?;
+        url.path_segments_mut().ok()?.pop_if_empty().extend(path.split('/'));
+        Some(url)
+    }
+
+    /// The signed note of the newest head that was ever proven here.
+    pub(crate) fn proven_note(&self) -> Result<Option<Bytes>, OriginError> {
+        self.store.sumdb_get(&self.proven_key()).map_err(|error| storage_failed(&error))
+    }
+
+    /// Keeps the newest proven head, on disk before this returns: it is what a later fork is seen by.
+    pub(crate) async fn keep_proven_note(&self, note: Vec<u8>) -> Result<(), OriginError> {
+        let (store, key) = (self.store.clone(), self.proven_key());
+        let written = tokio::task::spawn_blocking(move || store.sumdb_put(&key, &note, true)).await;
+        match written {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(storage_failed(&error)),
+            Err(error) => Err(storage_failed(&error)),
+        }
+    }
+
+    fn proven_key(&self) -> String {
+        // A space cannot stand in a request's path, so no answer is ever kept under this key.
+        format!("{} proven head", self.name)
+    }
+}
+
+fn unavailable(what: &str, retry_after: Option<u64>) -> OriginError {
+    // An upstream may say hours; a client that waits longer than a minute has given up anyway.
+    let retry_after = Duration::from_secs(retry_after.unwrap_or(5).clamp(1, 60));
+    OriginError::Unavailable { message: format!("{what} cannot be reached"), retry_after }
+}
+
+fn storage_failed(error: &dyn Error) -> OriginError {
+    tracing::error!(%error, "storage failed");
+    OriginError::Storage
+}
+
+fn is_permanent(path: &str) -> bool {
+    path.starts_with("tile/") || path.starts_with("lookup/")
+}
+
+/// Whether a body can be what the path names. Proves nothing, but keeps an error page from being kept for good.
+fn has_the_shape(path: &str, body: &[u8]) -> bool {
+    if let Some(tile) = path.strip_prefix("tile/") {
+        return match tile_body(tile) {
+            Some(TileBody::Hashes(length)) => body.len() == length,
+            Some(TileBody::Records) => !body.is_empty(),
+            None => false,
+        };
+    }
+    let Some(target) = path.strip_prefix("lookup/") else {
+        return body.starts_with(b"go.sum database tree\n");
+    };
+    let Some(record) = Record::parse(body) else { return false };
+    let Some((module, version)) = target.rsplit_once('@') else { return false };
+    let (Ok(module), Ok(version)) = (shared::module::unescape_path(module), shared::module::unescape_version(version))
+    else {
+        return false;
+    };
+    record.hashes(&module, &version).next().is_some()
+}
