@@ -1,0 +1,98 @@
+//! What the edge is made of, built once in `main` and passed by reference.
+
+use std::sync::Arc;
+
+use shared::fill::{FillError, FillErrorKind, Flights, Spooled};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::cache::{Cache, CommitError, Entry, Freshness, Key, Meta, Ticket};
+use crate::config::Config;
+use crate::invalidation::SyncState;
+use crate::metrics::Metrics;
+use crate::upstream::{FillHead, Upstream};
+
+/// Everything that a request needs.
+#[derive(Debug)]
+pub(crate) struct App {
+    /// The settings.
+    pub(crate) config: Config,
+    /// This edge's name.
+    pub(crate) edge_id: String,
+    /// Both tiers.
+    pub(crate) cache: Arc<Cache>,
+    /// The fills under way: at most one for each key.
+    pub(crate) flights: Flights<Key, FillHead>,
+    /// The centers.
+    pub(crate) upstream: Upstream,
+    /// The runtime behind the serving threads.
+    pub(crate) behind: Handle,
+    /// How far changes are followed.
+    pub(crate) sync: SyncState,
+    /// The figures.
+    pub(crate) metrics: Metrics,
+    /// Turns true once, when the edge is to stop: no new connections, running responses end.
+    pub(crate) stopping: watch::Sender<bool>,
+    /// Turns true once, when the last response is out.
+    pub(crate) stopped: watch::Sender<bool>,
+}
+
+impl App {
+    /// What the cache holds for a key: from memory at once, else from the disk without holding up this thread.
+    pub(crate) async fn held(&self, key: &Key) -> Option<(Entry, Freshness)> {
+        if let Some((entry, Freshness::Fresh)) = self.cache.memory(key) {
+            return Some((entry, Freshness::Fresh));
+        }
+        let (cache, key) = (Arc::clone(&self.cache), key.clone());
+        let looked_up = self.behind.spawn_blocking(move || cache.disk(&key)).await;
+        // A look-up that failed is a miss: the center still has the artefact.
+        match looked_up {
+            Ok(Ok(held)) => held,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the disk could not be asked");
+                None
+            }
+            Err(error) => {
+                tracing::error!(%error, "a look-up panicked");
+                None
+            }
+        }
+    }
+
+    /// Stores a proven body. A disk that takes nothing is no failure of the body: it goes to its readers uncached.
+    pub(crate) async fn commit(&self, ticket: Ticket, meta: Meta, spooled: Spooled) -> Result<(), FillError> {
+        match self.with_cache(move |cache| cache.commit(ticket, meta, spooled)).await? {
+            Ok(_) => Ok(()),
+            Err(error @ CommitError::Storage(_)) => {
+                tracing::warn!(%error, "not stored");
+                Ok(())
+            }
+            Err(CommitError::Tombstoned) => {
+                let message = "the version was removed while it was fetched";
+                Err(FillError::new(FillErrorKind::Unavailable, message))
+            }
+            Err(error @ CommitError::Conflict { .. }) => {
+                tracing::error!(%error, "a version came with other bytes than before");
+                let message = "the center's answer differs from what was served before";
+                Err(FillError::new(FillErrorKind::Integrity, message))
+            }
+        }
+    }
+
+    /// Does something with the cache that may wait for the disk.
+    pub(crate) async fn with_cache<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Cache) -> T + Send + 'static,
+    ) -> Result<T, FillError> {
+        let cache = Arc::clone(&self.cache);
+        self.behind.spawn_blocking(move || work(&cache)).await.map_err(|error| {
+            tracing::error!(%error, "the cache failed");
+            FillError::new(FillErrorKind::Storage, "the cache failed")
+        })
+    }
+
+    /// Whether the edge is stopping.
+    pub(crate) fn is_draining(&self) -> bool {
+        *self.stopping.borrow()
+    }
+}

@@ -1,0 +1,361 @@
+//! The background sweep: keeps the disk within its budget, forgets what is over, and looks whether a disk in trouble works again.
+//!
+//! What was used last is noted at most once a minute for an entry and written in batches: a hit never writes. Eviction then reads all
+//! entries once for a cut-off time and a second time to remove what is older; eight bytes of memory for each pass over an entry, no ordered
+//! index. It goes down to nine tenths of the budget, so that it is rare.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use shared::digest::Digest;
+
+use super::CacheError;
+use super::entry::Row;
+use super::freshness::{Class, Facts, Freshness, freshness};
+use super::index::{Family, OPEN_BYTES, ref_key};
+use super::store::Store;
+
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+const USE_EVERY_MS: u64 = 60_000;
+/// Uses that wait to be written; more are not noted until then.
+const USES_MAX: usize = 1 << 16;
+/// What a disk that failed must take to count as working.
+const PROBE_BYTES: usize = 64 * 1024;
+/// Rows written in one batch, so that a commit need not wait for long.
+const BATCH_ROWS: usize = 512;
+
+/// Uses that were not written yet.
+#[derive(Default)]
+pub(super) struct Uses(Mutex<HashMap<Box<[u8]>, u64>>);
+
+impl Uses {
+    /// Notes a use; `noted_ms` is when this entry's was last noted.
+    pub(super) fn note(&self, key: &[u8], noted_ms: &AtomicU64, now_ms: u64) {
+        if now_ms.saturating_sub(noted_ms.load(Relaxed)) < USE_EVERY_MS {
+            return;
+        }
+        noted_ms.store(now_ms, Relaxed);
+        // A serving thread does not wait for the sweep; a use that is lost is noted a minute later.
+        let Some(mut uses) = self.0.try_lock() else {
+            return;
+        };
+        if uses.len() < USES_MAX {
+            uses.insert(key.into(), now_ms);
+        }
+    }
+}
+
+/// Wakes and ends the sweep.
+#[derive(Default)]
+pub(super) struct Signal {
+    state: Mutex<Wanted>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Wanted {
+    sweep: bool,
+    end: bool,
+}
+
+impl Signal {
+    /// Sweep soon.
+    pub(super) fn wake(&self) {
+        self.state.lock().sweep = true;
+        self.changed.notify_all();
+    }
+
+    fn end(&self) {
+        self.state.lock().end = true;
+        self.changed.notify_all();
+    }
+
+    fn has_ended(&self) -> bool {
+        self.state.lock().end
+    }
+
+    /// Waits until a sweep is due; `false` when there is to be none any more.
+    fn wait(&self) -> bool {
+        let mut state = self.state.lock();
+        if !state.sweep && !state.end {
+            self.changed.wait_for(&mut state, SWEEP_EVERY);
+        }
+        state.sweep = false;
+        !state.end
+    }
+}
+
+/// The thread of the sweep.
+pub(super) struct Sweeper {
+    signal: Arc<Signal>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Sweeper {
+    pub(super) fn start(store: &Arc<Store>) -> Result<Self, CacheError> {
+        let signal = Arc::clone(&store.signal);
+        let store = Arc::clone(store);
+        let thread = std::thread::Builder::new()
+            .name("cache-sweep".to_owned())
+            .spawn(move || {
+                report(store.reclaim(), "reclaiming");
+                while store.signal.wait() {
+                    report(store.sweep(), "sweeping");
+                }
+            })
+            .map_err(|error| CacheError::Storage(format!("no thread for the sweep: {error}")))?;
+        Ok(Self { signal, thread: Some(thread) })
+    }
+}
+
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        self.signal.end();
+        if let Some(thread) = self.thread.take() {
+            // A sweep that panicked has said so on stderr.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn report(done: Result<(), CacheError>, what: &str) {
+    if let Err(error) = done {
+        tracing::warn!(%error, "{what} the cache");
+    }
+}
+
+impl Store {
+    /// What an interrupted process left: bodies without entries, files without rows, entries of a void era.
+    pub(super) fn reclaim(&self) -> Result<(), CacheError> {
+        self.remove_entries(|row, _| row.era < self.eras.state().void_before)?;
+        let mut unneeded = Vec::new();
+        for row in self.index.scan(Family::Blobs, b"") {
+            let (key, _) = row?;
+            let Ok(bytes) = <[u8; 32]>::try_from(&*key) else { continue };
+            let digest = Digest::from_bytes(bytes);
+            if !self.index.is_needed(&digest)? {
+                unneeded.push(digest);
+            }
+        }
+        unneeded.iter().try_for_each(|digest| self.release(digest))?;
+        let mut removed = 0;
+        let walked = self.files.walk(&mut |digest| {
+            let _blob = self.lock_blob(&digest);
+            if matches!(self.index.blob(&digest), Ok(None)) && self.files.remove(&digest).is_ok() {
+                removed += 1;
+            }
+            !self.signal.has_ended()
+        });
+        if removed > 0 {
+            tracing::info!(files = removed, "removed files without entries");
+        }
+        walked.map_err(|error| CacheError::Storage(format!("cached files: {error}")))
+    }
+
+    /// One round.
+    pub(super) fn sweep(&self) -> Result<(), CacheError> {
+        self.probe();
+        self.write_uses()?;
+        self.forget_negatives()?;
+        self.evict()
+    }
+
+    /// A disk in trouble is tried, so that it is known to work again also when nobody asks for anything new.
+    fn probe(&self) {
+        if self.trouble().is_some() {
+            self.note_write(self.try_disk().err().as_deref());
+        }
+    }
+
+    fn try_disk(&self) -> Result<(), String> {
+        self.try_file(PROBE_BYTES)?;
+        let index_works = || {
+            let mut batch = self.index.batch();
+            batch.put(Family::State, b"probe", b"");
+            batch.write().map_err(|error| error.to_string())
+        };
+        if index_works().is_ok() {
+            return Ok(());
+        }
+        // It refuses all writes after one that failed, and is opened anew; but not before there is room for that.
+        self.try_file(OPEN_BYTES)?;
+        let _writer = self.lock_writer();
+        self.index.reopen().map_err(|error| error.to_string())?;
+        index_works()
+    }
+
+    fn try_file(&self, len: usize) -> Result<(), String> {
+        let attempt = || {
+            let mut file = tempfile::tempfile_in(self.spool_dir())?;
+            file.write_all(&vec![0; len])?;
+            file.sync_all()
+        };
+        attempt().map_err(|error: std::io::Error| error.to_string())
+    }
+
+    fn write_uses(&self) -> Result<(), CacheError> {
+        let uses = std::mem::take(&mut *self.uses.0.lock());
+        let mut uses = uses.into_iter().peekable();
+        while uses.peek().is_some() {
+            let _writer = self.lock_writer();
+            let mut batch = self.index.batch();
+            for (key, used_ms) in uses.by_ref().take(BATCH_ROWS) {
+                // An entry that went meanwhile must not leave its use behind.
+                if self.index.get(Family::Entries, &key)?.is_some() {
+                    batch.put(Family::Uses, &key, &used_ms.to_be_bytes());
+                }
+            }
+            batch.write()?;
+        }
+        Ok(())
+    }
+
+    fn forget_negatives(&self) -> Result<(), CacheError> {
+        let now_ms = self.clock.now_ms();
+        let mut over = Vec::new();
+        for row in self.index.scan(Family::Negatives, b"") {
+            let (key, value) = row?;
+            if Row::decode(&value).is_none_or(|row| self.is_over(&row, now_ms)) {
+                over.push(key);
+            }
+        }
+        for keys in over.chunks(BATCH_ROWS) {
+            let _writer = self.lock_writer();
+            let mut batch = self.index.batch();
+            for key in keys {
+                // It may have been recorded anew since.
+                let now = self.index.get(Family::Negatives, key)?;
+                if now.is_some_and(|now| Row::decode(&now).is_none_or(|row| self.is_over(&row, now_ms))) {
+                    batch.delete(Family::Negatives, key);
+                }
+            }
+            batch.write()?;
+        }
+        Ok(())
+    }
+
+    fn is_over(&self, row: &Row, now_ms: u64) -> bool {
+        let facts = Facts {
+            class: Class::Negative,
+            stored_at_ms: row.stored_at_ms,
+            last_change_ms: row.modified_ms,
+            channel_healthy: true,
+        };
+        freshness(&facts, &self.policy, now_ms) != Freshness::Fresh
+    }
+
+    /// Removes the least recently used entries until nine tenths of the budget are left.
+    pub(super) fn evict(&self) -> Result<(), CacheError> {
+        if self.disk_bytes.load(Relaxed) <= self.disk_bytes_max {
+            return Ok(());
+        }
+        let target = self.disk_bytes_max / 10 * 9;
+        // Entries that share a body free it only with the last of them, so one cut may not be enough.
+        while self.disk_bytes.load(Relaxed) > target && !self.signal.has_ended() {
+            let excess = self.disk_bytes.load(Relaxed) - target;
+            let Some(cut_ms) = self.cut(excess)? else { break };
+            let removed = self.remove_entries(|row, key| {
+                self.disk_bytes.load(Relaxed) > target && self.used_ms(key, row).is_ok_and(|used| used <= cut_ms)
+            })?;
+            self.evictions.fetch_add(removed, Relaxed);
+            if removed == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The time of use up to which entries must go to free `excess` bytes.
+    fn cut(&self, excess: u64) -> Result<Option<u64>, CacheError> {
+        let mut uses = Vec::new();
+        for row in self.index.scan(Family::Entries, b"") {
+            let (key, value) = row?;
+            if let Some(row) = Row::decode(&value) {
+                uses.push((self.used_ms(&key, &row)?, row.len + 512));
+            }
+        }
+        uses.sort_unstable();
+        let mut freed = 0;
+        let cut = uses.iter().find(|(_, bytes)| {
+            freed += bytes;
+            freed >= excess
+        });
+        Ok(cut.or(uses.last()).map(|(used_ms, _)| *used_ms))
+    }
+
+    fn used_ms(&self, key: &[u8], row: &Row) -> Result<u64, CacheError> {
+        let used = self.index.get(Family::Uses, key)?;
+        let used = used.and_then(|value| Some(u64::from_be_bytes(value.as_slice().try_into().ok()?)));
+        Ok(used.unwrap_or_default().max(row.stored_at_ms))
+    }
+
+    /// Removes the entries that `goes` picks, and their bodies where no other entry needs them.
+    fn remove_entries(&self, goes: impl Fn(&Row, &[u8]) -> bool) -> Result<u64, CacheError> {
+        let mut removed = 0;
+        for row in self.index.scan(Family::Entries, b"") {
+            let (key, value) = row?;
+            if Row::decode(&value).is_none_or(|row| !goes(&row, &key)) {
+                continue;
+            }
+            if let Some(digest) = self.remove_entry(&key, &value)? {
+                removed += 1;
+                self.release(&digest)?;
+            }
+            if self.signal.has_ended() {
+                break;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Removes an entry if it still is what was read.
+    fn remove_entry(&self, key: &[u8], read: &[u8]) -> Result<Option<Digest>, CacheError> {
+        let _writer = self.lock_writer();
+        if self.index.get(Family::Entries, key)?.as_deref() != Some(read) {
+            return Ok(None);
+        }
+        let Some(row) = Row::decode(read) else { return Ok(None) };
+        let mut batch = self.index.batch();
+        batch.delete(Family::Entries, key);
+        batch.delete(Family::Uses, key);
+        batch.delete(Family::Refs, &ref_key(&row.digest, key));
+        batch.write()?;
+        Ok(Some(row.digest))
+    }
+
+    /// Removes a body that no entry needs any more. Takes both locks.
+    pub(super) fn release(&self, digest: &Digest) -> Result<(), CacheError> {
+        let _blob = self.lock_blob(digest);
+        let blob = {
+            let _writer = self.lock_writer();
+            if self.index.is_needed(digest)? {
+                return Ok(());
+            }
+            let Some(blob) = self.index.blob(digest)? else { return Ok(()) };
+            let mut batch = self.index.batch();
+            batch.delete(Family::Blobs, digest.as_bytes());
+            batch.delete(Family::Bodies, digest.as_bytes());
+            batch.write()?;
+            self.discount(blob);
+            blob
+        };
+        if blob.in_file {
+            // Row first: a file without a row is removed at the next start, a row without a file would be damage.
+            let removed = self.files.remove(digest);
+            removed.map_err(|error| CacheError::Storage(format!("a cached file: {error}")))?;
+        }
+        Ok(())
+    }
+
+    /// As [`Store::release`], where the operation itself is done and only room is at stake.
+    pub(super) fn release_quietly(&self, digest: &Digest) {
+        if let Err(error) = self.release(digest) {
+            tracing::warn!(%error, "a body without an entry stays until the next start");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Catching up without a log: what the center holds now, compared with what was applied here.
+//!
+//! The head is taken first, so a change that happens meanwhile comes again through the feed. Whatever may change is then
+//! marked stale, and the tombstones that the manifest lists are applied: a version's own files never change, so removal
+//! is all that can have happened to them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use shared::change::{Change, ChangeId, EventType, Kind};
+use shared::digest::Digest;
+
+use super::feed::read_text;
+use super::{SourceError, anything_changed};
+use crate::app::App;
+
+/// How long the center may take over a manifest: it may have to compute it.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+#[derive(Debug, Deserialize)]
+struct Manifest {
+    head: ChangeId,
+    #[expect(dead_code, reason = "part of the document; the buckets say more")]
+    root: Digest,
+    buckets: Vec<Digest>,
+}
+
+/// Brings the cache to the manifest's head.
+pub(super) async fn reconcile(app: &Arc<App>) -> Result<(), SourceError> {
+    let text = get(app, "manifest").await?;
+    let manifest: Manifest =
+        serde_json::from_str(&text).map_err(|error| SourceError(format!("the manifest cannot be read: {error}")))?;
+    let removed = tombstones(app, &manifest).await?;
+    let count = removed.len();
+    let (repo, head) = (app.config.repository.clone(), manifest.head);
+    app.with_cache(move |cache| cache.reset_after_gap(&repo, head, &removed))
+        .await
+        .map_err(|error| SourceError(format!("reconciling: {error}")))?
+        .map_err(|error| SourceError(format!("reconciling: {error}")))?;
+    app.sync.head(Some(head));
+    app.sync.cursor(head);
+    app.sync.reconciled();
+    tracing::info!(%head, tombstones = count, "reconciled with the center's manifest");
+    Ok(())
+}
+
+/// The removals in every bucket that holds anything.
+async fn tombstones(app: &Arc<App>, manifest: &Manifest) -> Result<Vec<Change>, SourceError> {
+    let nothing_held = app.cache.stats().disk_objects == 0;
+    if nothing_held {
+        return Ok(Vec::new());
+    }
+    let empty = Digest::of(b"");
+    let mut removed = Vec::new();
+    for (number, digest) in manifest.buckets.iter().enumerate() {
+        if *digest != empty {
+            let lines = get(app, &format!("manifest/{number}")).await?;
+            removed.extend(removals(&lines, &app.config.repository, manifest.head));
+        }
+    }
+    Ok(removed)
+}
+
+/// A line is `<kind> <module> <version> <sha256>`.
+fn removals<'a>(lines: &'a str, repo: &'a str, head: ChangeId) -> impl Iterator<Item = Change> + 'a {
+    lines.lines().filter_map(move |line| {
+        let mut words = line.strip_prefix("tombstone ")?.split(' ');
+        let (module, version) = (words.next()?, words.next()?);
+        Some(Change {
+            event_type: EventType::Delete,
+            module_id: module.to_owned(),
+            version: Some(version.to_owned()),
+            kind: Kind::Version,
+            reason: "reconcile".to_owned(),
+            ..anything_changed(head, repo)
+        })
+    })
+}
+
+async fn get(app: &Arc<App>, path: &str) -> Result<String, SourceError> {
+    let response = app.upstream.ask_api(path, PATIENCE).await.map_err(|error| SourceError(error.message))?;
+    if !response.status().is_success() {
+        return Err(SourceError(format!("the center answered {} for its {path}", response.status())));
+    }
+    read_text(response, PATIENCE).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_tombstones_are_removals() {
+        let lines = "info example.com/a v1.0.0 00\ntombstone example.com/b v1.1.0 11\ntombstone \n\nzip example.com/a v1.0.0 22\n";
+        let head = ChangeId { epoch: 1, seq: 9 };
+        let removed: Vec<Change> = removals(lines, "r", head).collect();
+        assert_eq!(removed.len(), 1);
+        assert_eq!((removed[0].module_id.as_str(), removed[0].version.as_deref()), ("example.com/b", Some("v1.1.0")));
+        assert_eq!((removed[0].event_type, removed[0].id), (EventType::Delete, head));
+    }
+}

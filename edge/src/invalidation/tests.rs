@@ -1,0 +1,241 @@
+//! The follower against a scripted center and a real Redis.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use shared::change::{Change, ChangeId, EventType, Kind};
+use tempfile::TempDir;
+
+use super::anything_changed;
+use crate::config::Config;
+use crate::testing::{Center, Proof, Reply, TestEdge};
+
+const LIST: &str = "example.com/a/@v/list";
+
+fn id(seq: u64) -> ChangeId {
+    ChangeId { epoch: 7, seq }
+}
+
+fn list_changed(seq: u64) -> Change {
+    Change { kind: Kind::List, module_id: "example.com/a".into(), ..anything_changed(id(seq), "golang-virtual") }
+}
+
+fn lines(changes: &[Change]) -> String {
+    let lines = changes.iter().map(|change| serde_json::to_string(change).unwrap());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn manifest(head: ChangeId) -> String {
+    let empty = shared::digest::Digest::of(b"");
+    serde_json::json!({ "head": head, "root": empty, "buckets": vec![empty; 256] }).to_string()
+}
+
+/// Waits until the edge's sync report pleases.
+async fn until(edge: &TestEdge, what: &str, pleases: impl Fn(&Value) -> bool) -> Value {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let report =
+            edge.client.get(edge.admin_url("api/v1/sync")).send().await.unwrap().json::<Value>().await.unwrap();
+        if pleases(&report) {
+            return report;
+        }
+        assert!(Instant::now() < deadline, "{what}: {report}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_start_begins_at_the_head_and_follows_the_feed() {
+    let center = Center::start().await;
+    center.reply_api("manifest", manifest(id(3)));
+    center.reply_api("changes", String::new());
+    let edge = TestEdge::start(&center, |_| {});
+    until(&edge, "begins at the head", |report| report["cursor"] == "7-3" && report["channel"] == "feed").await;
+    center.reply(LIST, Reply::right("v1.0.0\n", Proof::Header));
+    assert_eq!(edge.get(LIST).await.x_cache(), "MISS");
+    assert_eq!(center.last_headers(LIST)["x-min-change-id"], "7-3");
+    assert_eq!(edge.get(LIST).await.x_cache(), "HIT");
+    center.reply(LIST, Reply::right("v1.0.0\nv1.1.0\n", Proof::Header));
+    center.reply_api("changes", lines(&[list_changed(4)]));
+    until(&edge, "applies the change", |report| report["cursor"] == "7-4").await;
+    assert_eq!(edge.get(LIST).await.text(), "v1.0.0\nv1.1.0\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hole_in_the_feed_is_closed_by_the_manifest() {
+    let center = Center::start().await;
+    center.reply_api("manifest", manifest(id(3)));
+    center.reply_api("changes", String::new());
+    let edge = TestEdge::start(&center, |_| {});
+    until(&edge, "begins", |report| report["cursor"] == "7-3").await;
+    center.reply(LIST, Reply::right("v1.0.0\n", Proof::Header));
+    assert_eq!(edge.get(LIST).await.x_cache(), "MISS");
+    center.reply(LIST, Reply::right("v2.0.0\n", Proof::Header));
+    center.reply_api("manifest", manifest(id(9)));
+    center.reply_api("changes", lines(&[list_changed(8)]));
+    let report = until(&edge, "reconciles", |report| report["cursor"] == "7-9").await;
+    assert!(report["last_reconcile"].is_u64(), "{report}");
+    assert_eq!(edge.get(LIST).await.text(), "v2.0.0\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_version_is_no_longer_served() {
+    let center = Center::start().await;
+    center.reply_api("manifest", manifest(id(3)));
+    center.reply_api("changes", String::new());
+    let edge = TestEdge::start(&center, |_| {});
+    until(&edge, "begins", |report| report["cursor"] == "7-3").await;
+    let zip = "example.com/a/@v/v1.0.0.zip";
+    center.reply(zip, Reply::right(vec![b'z'; 100_000], Proof::Header));
+    edge.get(zip).await;
+    assert_eq!(edge.get(zip).await.x_cache(), "HIT");
+    center.reply(zip, Reply::Refusal(410, "gone: removed by an administrator"));
+    let mut removal = list_changed(4);
+    (removal.event_type, removal.kind, removal.version) = (EventType::Delete, Kind::Version, Some("v1.0.0".into()));
+    center.reply_api("changes", lines(&[removal]));
+    until(&edge, "applies the removal", |report| report["cursor"] == "7-4").await;
+    assert_eq!(edge.get(zip).await.status, 410);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_center_that_cannot_be_asked_is_reported_and_never_unready() {
+    let center = Center::start().await;
+    let edge = TestEdge::start(&center, |_| {});
+    until(&edge, "is down", |report| report["channel"] == "down").await;
+    assert_eq!(edge.get("readyz").await.status, 200);
+}
+
+/// A redis-server on a socket in a directory of its own.
+struct Redis {
+    process: Child,
+    dir: TempDir,
+}
+
+impl Redis {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let process = Command::new("redis-server")
+            .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket", "redis.sock"])
+            .current_dir(dir.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed (make deps)");
+        let redis = Self { process, dir };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while redis.open().await.is_err() {
+            assert!(Instant::now() < deadline, "redis-server did not start");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        redis
+    }
+
+    fn url(&self) -> String {
+        format!("redis+unix://{}", self.dir.path().join("redis.sock").display())
+    }
+
+    async fn open(&self) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
+        redis::Client::open(self.url())?.get_multiplexed_async_connection().await
+    }
+
+    async fn run(&self, words: &[&str]) {
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        command.exec_async(&mut self.open().await.unwrap()).await.unwrap();
+    }
+
+    /// What the relay does for a change: its entry, then its sign of life.
+    async fn relay(&self, change: &Change) {
+        let mut command = redis::cmd("XADD");
+        command.arg("meta:golang-virtual").arg(change.id.to_string());
+        for (name, value) in change.to_fields() {
+            command.arg(name).arg(value);
+        }
+        command.exec_async(&mut self.open().await.unwrap()).await.unwrap();
+        self.alive_at(change.id).await;
+    }
+
+    async fn alive_at(&self, head: ChangeId) {
+        self.run(&["SET", "relay:golang-virtual", &head.to_string(), "EX", "60"]).await;
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        // It has nothing worth keeping, and the test's end must not wait for it.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_in_the_stream_is_applied_within_a_second() {
+    let (center, redis) = (Center::start().await, Redis::start().await);
+    center.reply_api("manifest", manifest(id(3)));
+    center.reply_api("changes", String::new());
+    redis.alive_at(id(3)).await;
+    let edge = TestEdge::start(&center, |config: &mut Config| config.redis.url = redis.url());
+    until(&edge, "follows the stream", |report| report["channel"] == "stream").await;
+    for seq in 4..10 {
+        let at = Instant::now();
+        redis.relay(&list_changed(seq)).await;
+        until(&edge, "applies", |report| report["cursor"] == id(seq).to_string()).await;
+        assert!(at.elapsed() < Duration::from_secs(1), "{:?}", at.elapsed());
+    }
+    let mut connection = redis.open().await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let pending: (u64,) = redis::cmd("XPENDING")
+            .arg(&["meta:golang-virtual", "edge:test-edge", "-", "+", "10"])
+            .query_async::<Vec<redis::Value>>(&mut connection)
+            .await
+            .map(|entries| (entries.len() as u64,))
+            .unwrap();
+        if pending.0 == 0 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "entries are confirmed");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let beat: std::collections::HashMap<String, String> =
+        redis::cmd("HGETALL").arg("edge:test-edge").query_async(&mut connection).await.unwrap();
+    assert_eq!(beat["repo"], "golang-virtual");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hole_in_the_stream_is_closed_from_the_feed() {
+    let (center, redis) = (Center::start().await, Redis::start().await);
+    center.reply_api("manifest", manifest(id(3)));
+    center.reply_api("changes", String::new());
+    redis.alive_at(id(3)).await;
+    let edge = TestEdge::start(&center, |config: &mut Config| config.redis.url = redis.url());
+    until(&edge, "follows the stream", |report| report["channel"] == "stream").await;
+    center.reply_api("changes", lines(&[list_changed(4), list_changed(5), list_changed(6)]));
+    redis.relay(&list_changed(6)).await;
+    until(&edge, "closes the hole", |report| report["cursor"] == "7-6").await;
+    until(&edge, "comes back to the stream", |report| report["channel"] == "stream").await;
+    redis.relay(&list_changed(7)).await;
+    until(&edge, "goes on", |report| report["cursor"] == "7-7").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_relay_that_is_alive_the_feed_is_followed() {
+    let (center, redis) = (Center::start().await, Redis::start().await);
+    center.reply_api("manifest", manifest(id(3)));
+    center.reply_api("changes", String::new());
+    redis.alive_at(id(3)).await;
+    let edge = TestEdge::start(&center, |config: &mut Config| config.redis.url = redis.url());
+    until(&edge, "follows the stream", |report| report["channel"] == "stream").await;
+    redis.run(&["DEL", "relay:golang-virtual"]).await;
+    center.reply_api("changes", lines(&[list_changed(4)]));
+    until(&edge, "follows the feed", |report| report["channel"] == "feed" && report["cursor"] == "7-4").await;
+    // A relay that says it is ahead, while nothing comes, is no better than none.
+    redis.alive_at(id(4)).await;
+    until(&edge, "follows the stream again", |report| report["channel"] == "stream").await;
+    center.reply_api("changes", lines(&[list_changed(4), list_changed(5)]));
+    redis.alive_at(id(5)).await;
+    until(&edge, "follows the feed again", |report| report["cursor"] == "7-5").await;
+    drop(redis);
+    center.reply_api("changes", lines(&[list_changed(5), list_changed(6)]));
+    until(&edge, "goes on without Redis", |report| report["cursor"] == "7-6").await;
+}

@@ -1,0 +1,122 @@
+//! The edge's figures. The text given with each is its help at `/metrics`.
+
+use std::time::Duration;
+
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
+use shared::telemetry::{HttpMetrics, counter, counter_vec, gauge, histogram, histogram_vec};
+
+use crate::cache::Stats;
+use crate::respond::XCache;
+
+/// Handles on the registered figures.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    http: HttpMetrics,
+    cache_requests: IntCounterVec,
+    upstream_requests: IntCounterVec,
+    upstream_rtt: prometheus::HistogramVec,
+    integrity_failures: IntCounterVec,
+    /// Open client connections.
+    pub(crate) connections: IntGauge,
+    /// Bodies that broke off after their header was sent.
+    pub(crate) broken_responses: IntCounter,
+    /// Changes applied.
+    pub(crate) changes: IntCounterVec,
+    /// Holes in the change stream.
+    pub(crate) gaps: IntCounter,
+    /// From the center's record of a change to its application here.
+    pub(crate) sync_duration: Histogram,
+    cache_evictions: IntCounter,
+    cache_damaged: IntCounter,
+    cache_bytes: prometheus::IntGaugeVec,
+    cache_objects: prometheus::IntGaugeVec,
+}
+
+impl Metrics {
+    /// Registers them, or finds those that are registered.
+    pub(crate) fn new() -> Self {
+        Self {
+            http: HttpMetrics::new("edge"),
+            cache_requests: counter_vec(
+                "cache_requests_total",
+                "Requests that the cache answered or filled, by what came of it.",
+                &["tier", "repo", "artefact", "result"],
+            ),
+            upstream_requests: counter_vec(
+                "upstream_requests_total",
+                "Requests to upstreams, by whether an answer came that says anything.",
+                &["upstream", "outcome"],
+            ),
+            upstream_rtt: histogram_vec(
+                "upstream_rtt_seconds",
+                "From a request to an upstream to the first byte of its answer.",
+                &["upstream"],
+                &[0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 35.0],
+            ),
+            integrity_failures: counter_vec(
+                "integrity_failures_total",
+                "Bodies that were refused because they are not what was promised.",
+                &["reason"],
+            ),
+            connections: gauge("edge_connections", "Open client connections."),
+            broken_responses: counter(
+                "edge_broken_responses_total",
+                "Responses that broke off after their header was sent.",
+            ),
+            changes: counter_vec("changes_total", "Change records applied, by the way they came.", &["channel"]),
+            gaps: counter("gaps_total", "Holes found in the change stream and closed from the feed."),
+            sync_duration: histogram(
+                "sync_duration_seconds",
+                "From the center's record of a change to its application at this edge.",
+                &[0.01, 0.05, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0],
+            ),
+            cache_evictions: counter("cache_evictions_total", "Entries evicted from disk for space."),
+            cache_damaged: counter("cache_damaged_total", "Entries found damaged and removed."),
+            cache_bytes: shared::telemetry::gauge_vec("cache_bytes", "Bytes held, by tier.", &["tier"]),
+            cache_objects: shared::telemetry::gauge_vec("cache_objects", "Objects held, by tier.", &["tier"]),
+        }
+    }
+
+    /// Counts an answered request.
+    pub(crate) fn request(&self, route: &str, status: u16, took: Duration) {
+        self.http.observe(route, status, took);
+    }
+
+    /// Counts what came of a request that went to the cache.
+    pub(crate) fn cache_request(&self, repo: &str, artefact: &str, result: XCache) {
+        let result = match result {
+            XCache::Hit => "hit",
+            XCache::Miss => "miss",
+            XCache::Stale => "stale",
+            XCache::Revalidated => "revalidated",
+            XCache::Negative => "negative",
+            XCache::Bypass => "bypass",
+        };
+        self.cache_requests.with_label_values(&["edge", repo, artefact, result]).inc();
+    }
+
+    /// Counts a request to an upstream.
+    pub(crate) fn upstream_answered(&self, upstream: &str, failed: bool, took: Duration) {
+        let outcome = if failed { "failed" } else { "answered" };
+        self.upstream_requests.with_label_values(&[upstream, outcome]).inc();
+        self.upstream_rtt.with_label_values(&[upstream]).observe(took.as_secs_f64());
+    }
+
+    /// Takes over what the cache counts itself.
+    pub(crate) fn cache_stats(&self, stats: &Stats) {
+        let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.cache_bytes.with_label_values(&["memory"]).set(signed(stats.memory_bytes));
+        self.cache_bytes.with_label_values(&["disk"]).set(signed(stats.disk_bytes));
+        self.cache_objects.with_label_values(&["memory"]).set(signed(stats.memory_objects));
+        self.cache_objects.with_label_values(&["disk"]).set(signed(stats.disk_objects));
+        // The cache's counts only grow, so the difference is what came since the last look.
+        let grow = |counter: &IntCounter, count: u64| counter.inc_by(count.saturating_sub(counter.get()));
+        grow(&self.cache_evictions, stats.evictions);
+        grow(&self.cache_damaged, stats.damaged);
+    }
+
+    /// Counts a refused body.
+    pub(crate) fn integrity_failure(&self, reason: &str) {
+        self.integrity_failures.with_label_values(&[reason]).inc();
+    }
+}

@@ -1,0 +1,259 @@
+//! From an [`Answer`] to bytes on the connection: headers, HEAD, 304, ranges, and the body from memory, file or a fill.
+//!
+//! **No clean end for a failed body.** When a body fails after its header was sent, [`send`] says [`Sent::Broken`] and the
+//! caller drops the session without finishing it: with `Content-Length` the connection closes short, with chunks the last
+//! one never comes. Either way the client knows.
+
+mod body;
+mod date;
+mod plan;
+
+use std::ops::Range;
+use std::time::SystemTime;
+
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use pingora_core::protocols::http::ServerSession;
+use pingora_http::ResponseHeader;
+use shared::change::ChangeId;
+use shared::digest::Digest;
+
+pub(crate) use self::body::{Body, FileBody, Growing, Passing};
+pub(crate) use self::date::parse as parse_date;
+pub(crate) use self::plan::{Conditions, Plan, Subject, plan};
+use crate::error::EdgeError;
+
+/// Where an answer came from, as `X-Cache` says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum XCache {
+    /// Held and fresh.
+    Hit,
+    /// Fetched for this request, or for another that this one joined.
+    Miss,
+    /// Held, older than its period.
+    Stale,
+    /// Held, and the center confirmed it just now.
+    Revalidated,
+    /// A recorded "not found".
+    Negative,
+    /// Fetched past the cache, which cannot store.
+    Bypass,
+}
+
+impl XCache {
+    /// The header's value.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "HIT",
+            Self::Miss => "MISS",
+            Self::Stale => "STALE",
+            Self::Revalidated => "REVALIDATED",
+            Self::Negative => "NEGATIVE",
+            Self::Bypass => "BYPASS",
+        }
+    }
+}
+
+/// An answer before the client's conditions are applied.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// The status when nothing of the conditions applies.
+    pub(crate) status: StatusCode,
+    /// `Content-Type`.
+    pub(crate) content_type: &'static str,
+    /// `Cache-Control`.
+    pub(crate) cache_control: &'static str,
+    /// `X-Cache`; none where no cache was asked.
+    pub(crate) x_cache: Option<XCache>,
+    /// SHA-256 of the body, for `ETag`, where known.
+    pub(crate) digest: Option<Digest>,
+    /// `Last-Modified`, where known.
+    pub(crate) modified: Option<SystemTime>,
+    /// `Age` in seconds.
+    pub(crate) age_seconds: Option<u64>,
+    /// `X-Change-Id`: the change that a mutable answer reflects.
+    pub(crate) change_id: Option<ChangeId>,
+    /// Whether ranges are answered.
+    pub(crate) ranges: bool,
+    /// Headers that only few answers have.
+    pub(crate) extra: Vec<(HeaderName, HeaderValue)>,
+    /// The body.
+    pub(crate) body: Body,
+}
+
+impl Answer {
+    /// A short text of our own.
+    pub(crate) fn text(status: StatusCode, content_type: &'static str, text: String) -> Self {
+        Self {
+            status,
+            content_type,
+            cache_control: "no-store",
+            x_cache: None,
+            digest: None,
+            modified: None,
+            age_seconds: None,
+            change_id: None,
+            ranges: false,
+            extra: Vec::new(),
+            body: Body::Whole(text.into()),
+        }
+    }
+
+    /// A failure: one line that the `go` command prints.
+    pub(crate) fn error(error: &EdgeError, request_id: &str) -> Self {
+        let answer = error.answer();
+        let line = format!("{error} (request {request_id})\n");
+        let mut this = Self::text(answer.status, "text/plain; charset=utf-8", line);
+        if let Some(seconds) = answer.retry_after_seconds {
+            this.extra.push((header::RETRY_AFTER, seconds.into()));
+        }
+        if answer.status == StatusCode::METHOD_NOT_ALLOWED {
+            let allowed = HeaderValue::from_static("GET, HEAD");
+            this.extra.push((header::ALLOW, allowed));
+        }
+        this
+    }
+
+    fn subject(&self) -> Subject {
+        Subject { digest: self.digest, modified: self.modified, len: self.body.len(), ranges: self.ranges }
+    }
+}
+
+/// What every response of one request carries.
+#[derive(Debug, Clone)]
+pub(crate) struct Envelope {
+    /// `X-Request-Id`.
+    pub(crate) request_id: String,
+    /// `X-Served-By`, and our name in `Via`.
+    pub(crate) edge_id: String,
+    /// Whether the method is HEAD.
+    pub(crate) head: bool,
+}
+
+/// How sending ended.
+#[derive(Debug)]
+pub(crate) enum Sent {
+    /// All of it went out; the connection may serve another request.
+    Complete {
+        /// The status sent.
+        status: StatusCode,
+        /// Bytes of the body.
+        bytes: u64,
+    },
+    /// It broke off: the session must be dropped, never finished.
+    Broken {
+        /// The status sent.
+        status: StatusCode,
+        /// Bytes of the body that went out.
+        bytes: u64,
+        /// Why, for the log.
+        reason: String,
+    },
+}
+
+/// Applies the client's conditions to the answer and sends it.
+pub(crate) async fn send(
+    session: &mut ServerSession,
+    envelope: &Envelope,
+    conditions: &Conditions,
+    answer: Answer,
+    reads: &tokio::runtime::Handle,
+) -> Sent {
+    let plan = if answer.status == StatusCode::OK { plan(conditions, &answer.subject()) } else { Plan::Whole };
+    let status = match &plan {
+        Plan::Whole => answer.status,
+        Plan::NotModified => StatusCode::NOT_MODIFIED,
+        Plan::Part(_) => StatusCode::PARTIAL_CONTENT,
+        Plan::NoSuchPart => StatusCode::RANGE_NOT_SATISFIABLE,
+    };
+    let written = match head_of(status, &plan, envelope, &answer) {
+        Ok(head) => session.write_response_header(Box::new(head)).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = written {
+        let reason = format!("writing the header: {error}");
+        return Sent::Broken { status, bytes: 0, reason };
+    }
+    let part: Option<Range<u64>> = match plan {
+        Plan::NotModified | Plan::NoSuchPart => None,
+        Plan::Whole => Some(0..u64::MAX),
+        Plan::Part(range) => Some(range),
+    };
+    match part {
+        Some(range) if !envelope.head => match answer.body.write(session, range, reads).await {
+            Ok(bytes) => Sent::Complete { status, bytes },
+            Err(broken) => Sent::Broken { status, bytes: broken.bytes, reason: broken.reason },
+        },
+        Some(_) | None => Sent::Complete { status, bytes: 0 },
+    }
+}
+
+fn head_of(
+    status: StatusCode,
+    plan: &Plan,
+    envelope: &Envelope,
+    answer: &Answer,
+) -> pingora_core::Result<ResponseHeader> {
+    let mut head = ResponseHeader::build(status, Some(16))?;
+    head.insert_header("X-Request-Id", envelope.request_id.as_str())?;
+    head.insert_header("X-Served-By", envelope.edge_id.as_str())?;
+    head.insert_header(header::VIA, format!("1.1 {}", envelope.edge_id))?;
+    head.insert_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")?;
+    head.insert_header(header::CACHE_CONTROL, answer.cache_control)?;
+    if let Some(x_cache) = answer.x_cache {
+        head.insert_header("X-Cache", x_cache.as_str())?;
+    }
+    if let Some(digest) = answer.digest {
+        head.insert_header(header::ETAG, digest.etag())?;
+    }
+    if let Some(modified) = answer.modified.and_then(date::format) {
+        head.insert_header(header::LAST_MODIFIED, modified)?;
+    }
+    if let Some(age) = answer.age_seconds {
+        head.insert_header(header::AGE, age)?;
+    }
+    if let Some(change) = answer.change_id {
+        head.insert_header("X-Change-Id", change.to_string())?;
+    }
+    if answer.ranges {
+        head.insert_header(header::ACCEPT_RANGES, "bytes")?;
+    }
+    for (name, value) in &answer.extra {
+        head.insert_header(name.clone(), value.clone())?;
+    }
+    frame(&mut head, plan, answer)?;
+    Ok(head)
+}
+
+/// The headers that say what body follows.
+fn frame(head: &mut ResponseHeader, plan: &Plan, answer: &Answer) -> pingora_core::Result<()> {
+    let len = answer.body.len();
+    match plan {
+        Plan::NotModified => return Ok(()),
+        Plan::NoSuchPart => {
+            let whole = len.unwrap_or(0);
+            head.insert_header(header::CONTENT_RANGE, format!("bytes */{whole}"))?;
+            head.insert_header(header::CONTENT_LENGTH, 0)?;
+            return Ok(());
+        }
+        Plan::Part(range) => {
+            let whole = len.unwrap_or(range.end);
+            let last = range.end.saturating_sub(1);
+            let text = format!("bytes {}-{last}/{whole}", range.start);
+            head.insert_header(header::CONTENT_RANGE, text)?;
+            head.insert_header(header::CONTENT_LENGTH, range.end - range.start)?;
+        }
+        Plan::Whole => match (len, answer.digest) {
+            (Some(len), digest) => {
+                head.insert_header(header::CONTENT_LENGTH, len)?;
+                if let Some(digest) = digest {
+                    head.insert_header("Repr-Digest", digest.repr_digest())?;
+                }
+            }
+            (None, _) => {
+                head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+            }
+        },
+    }
+    head.insert_header(header::CONTENT_TYPE, answer.content_type)?;
+    Ok(())
+}

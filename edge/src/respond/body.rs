@@ -1,0 +1,195 @@
+//! The body of an answer, and how each kind of it is written to a client.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use pingora_core::protocols::http::ServerSession;
+use shared::fill::Reader;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use crate::upstream::{FillHead, Piece};
+
+/// Read from a file at once: large enough that the hop to a blocking thread does not count, small enough for memory.
+const READ_BYTES: u64 = 256 * 1024;
+
+/// The bytes of an answer, or how to get them.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// All in memory; written at once.
+    Whole(Bytes),
+    /// In a file of the disk tier.
+    File(FileBody),
+    /// Still arriving.
+    Growing(Box<Growing>),
+    /// Passing through.
+    Passing(Box<Passing>),
+}
+
+/// An open file. It stays readable when the entry is evicted meanwhile.
+#[derive(Debug)]
+pub(crate) struct FileBody {
+    /// The file.
+    pub(crate) file: Arc<File>,
+    /// Its length in bytes.
+    pub(crate) len: u64,
+}
+
+/// A reader that follows a fill.
+pub(crate) struct Growing {
+    /// What was read already, to see that the fill gets anywhere at all before a header is sent.
+    pub(crate) first: Option<Bytes>,
+    /// The rest.
+    pub(crate) reader: Reader<FillHead>,
+    /// Length of the whole body in bytes, where known.
+    pub(crate) len: Option<u64>,
+}
+
+impl std::fmt::Debug for Growing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Growing").field("len", &self.len).finish_non_exhaustive()
+    }
+}
+
+/// The receiving end of a transfer.
+#[derive(Debug)]
+pub(crate) struct Passing {
+    /// What was received already, to see that the transfer gets anywhere at all before a header is sent.
+    pub(crate) first: Option<Bytes>,
+    /// The rest.
+    pub(crate) pieces: mpsc::Receiver<Piece>,
+    /// Length of the whole body in bytes, where known.
+    pub(crate) len: Option<u64>,
+}
+
+/// A body that broke off.
+#[derive(Debug)]
+pub(crate) struct BrokenBody {
+    /// Bytes that went out before.
+    pub(crate) bytes: u64,
+    /// Why, for the log.
+    pub(crate) reason: String,
+}
+
+impl Body {
+    /// Length of the whole body in bytes, where known.
+    pub(crate) fn len(&self) -> Option<u64> {
+        match self {
+            Self::Whole(bytes) => Some(bytes.len() as u64),
+            Self::File(file) => Some(file.len),
+            Self::Growing(growing) => growing.len,
+            Self::Passing(passing) => passing.len,
+        }
+    }
+
+    /// Writes the bytes of `range` (its end may lie beyond the body's). Files are read on `reads`' blocking threads.
+    pub(crate) async fn write(
+        self,
+        session: &mut ServerSession,
+        range: Range<u64>,
+        reads: &Handle,
+    ) -> Result<u64, BrokenBody> {
+        let mut out = Out { session, range, position: 0, written: 0 };
+        let done = match self {
+            Self::Whole(bytes) => out.take(bytes).await,
+            Self::File(file) => out.file(file, reads).await,
+            Self::Growing(growing) => out.growing(*growing).await,
+            Self::Passing(passing) => out.passing(*passing).await,
+        };
+        match done {
+            Ok(()) => Ok(out.written),
+            Err(reason) => Err(BrokenBody { bytes: out.written, reason }),
+        }
+    }
+}
+
+/// Writes what of a body's bytes lies in the range.
+struct Out<'a> {
+    session: &'a mut ServerSession,
+    range: Range<u64>,
+    position: u64,
+    written: u64,
+}
+
+impl Out<'_> {
+    async fn take(&mut self, bytes: Bytes) -> Result<(), String> {
+        let len = bytes.len() as u64;
+        let start = self.range.start.saturating_sub(self.position).min(len);
+        let end = self.range.end.saturating_sub(self.position).min(len);
+        self.position += len;
+        if start >= end {
+            return Ok(());
+        }
+        let outside = |_| "a chunk larger than memory".to_owned();
+        let start = usize::try_from(start).map_err(outside)?;
+        let end = usize::try_from(end).map_err(outside)?;
+        self.session
+            .write_response_body(bytes.slice(start..end), false)
+            .await
+            .map_err(|error| format!("writing the body: {error}"))?;
+        self.written += (end - start) as u64;
+        Ok(())
+    }
+
+    async fn file(&mut self, body: FileBody, reads: &Handle) -> Result<(), String> {
+        let end = self.range.end.min(body.len);
+        self.position = self.range.start;
+        while self.position < end {
+            let (file, at) = (Arc::clone(&body.file), self.position);
+            let count = READ_BYTES.min(end - at);
+            let bytes = reads
+                .spawn_blocking(move || read_at(&file, at, count))
+                .await
+                .map_err(|error| format!("reading the file: {error}"))?
+                .map_err(|error| format!("reading the file: {error}"))?;
+            self.take(bytes).await?;
+        }
+        Ok(())
+    }
+
+    async fn growing(&mut self, mut growing: Growing) -> Result<(), String> {
+        if let Some(first) = growing.first.take() {
+            self.take(first).await?;
+        }
+        while self.position < self.range.end {
+            match growing.reader.next().await {
+                Ok(Some(bytes)) => self.take(bytes).await?,
+                Ok(None) => break,
+                Err(error) => return Err(format!("the fill failed: {}", error.message)),
+            }
+        }
+        match growing.len {
+            Some(len) if self.position < len.min(self.range.end) => {
+                Err(format!("the fill ended at byte {} of {len}", self.position))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    async fn passing(&mut self, mut passing: Passing) -> Result<(), String> {
+        // An empty body has ended already.
+        let Some(first) = passing.first.take() else {
+            return Ok(());
+        };
+        self.take(first).await?;
+        loop {
+            match passing.pieces.recv().await {
+                Some(Piece::Bytes(bytes)) => self.take(bytes).await?,
+                Some(Piece::End) => return Ok(()),
+                Some(Piece::Failed(error)) => return Err(format!("the transfer failed: {}", error.message)),
+                None => return Err("the transfer was abandoned".to_owned()),
+            }
+        }
+    }
+}
+
+fn read_at(file: &File, at: u64, count: u64) -> io::Result<Bytes> {
+    let count = usize::try_from(count).map_err(io::Error::other)?;
+    let mut buffer = vec![0; count];
+    file.read_exact_at(&mut buffer, at)?;
+    Ok(buffer.into())
+}

@@ -1,0 +1,201 @@
+//! One request, top to bottom.
+//!
+//! ```text
+//! read     what is asked, from the raw path and few headers          ask.rs
+//! parse    into a typed request: routing and key come from it alone   shared::request
+//! cache    memory, then disk
+//!   fresh  ──────────────▶ HIT, NEGATIVE
+//!   stale  ──────────────▶ STALE, and a refresh behind
+//! fill     join the one fill of the key                               upstream/fetch.rs
+//!   its first bytes ─────▶ MISS           (several clients follow one fill)
+//!   confirmed ───────────▶ REVALIDATED
+//!   outage ──────────────▶ STALE if anything is held, else 502, 503, 504; never 404
+//!   no room on the disk ─▶ BYPASS                                     upstream/bypass.rs
+//! respond  HEAD, 304, ranges, body                                    respond.rs
+//! log      one line
+//! ```
+
+mod answer;
+mod ask;
+pub(crate) mod pages;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use pingora_core::protocols::http::ServerSession;
+use shared::fill::{FillErrorKind, Joined};
+use shared::request::{Request, SumdbPart};
+
+use self::answer::{from_fill, from_held, from_passed};
+use self::ask::{Ask, Target};
+use crate::app::App;
+use crate::cache::{Freshness, Key};
+use crate::error::EdgeError;
+use crate::respond::{self, Answer, Envelope, Sent, XCache};
+use crate::upstream::{self, Fetch, FillHead};
+
+/// Whether the connection can go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The response is complete.
+    Clean,
+    /// It broke off: the session must be dropped, never finished.
+    Broken,
+}
+
+/// Answers the request whose header was just read.
+pub(crate) async fn request(app: &Arc<App>, session: &mut ServerSession) -> Ended {
+    let started = Instant::now();
+    let ask = Ask::read(session);
+    let target = ask.target(&app.edge_id, &app.config.tenant);
+    let route = target.as_ref().map_or("refused", Target::route);
+    let answer = match target {
+        Ok(Target::Front) => Ok(pages::front(app, ask.host.as_deref())),
+        Ok(Target::Health) => Ok(pages::health()),
+        Ok(Target::Ready) => Ok(pages::ready(app, false)),
+        Ok(Target::Version) => Ok(pages::version()),
+        Ok(Target::Artefact(request)) => artefact(app, &ask, &request).await,
+        Err(error) => Err(error),
+    };
+    let answer = answer.unwrap_or_else(|error| Answer::error(&error, &ask.request_id));
+    let x_cache = answer.x_cache;
+    if let Some(result) = x_cache {
+        app.metrics.cache_request(&app.config.repository, route, result);
+    }
+    let envelope = Envelope { request_id: ask.request_id.clone(), edge_id: app.edge_id.clone(), head: ask.is_head() };
+    let sent = respond::send(session, &envelope, &ask.conditions, answer, &app.behind).await;
+    log(app, &ask, route, x_cache, &sent, started);
+    match sent {
+        Sent::Complete { .. } => Ended::Clean,
+        Sent::Broken { .. } => Ended::Broken,
+    }
+}
+
+/// An artefact, or a part of a checksum database: cache, then fill.
+async fn artefact(app: &Arc<App>, ask: &Ask, request: &Request) -> Result<Answer, EdgeError> {
+    let key = Key::of(&app.config.repository, request);
+    let held = app.held(&key).await;
+    match &held {
+        Some((entry, Freshness::Fresh)) => return Ok(from_held(app, ask, request, entry, None)),
+        Some((entry, Freshness::Stale)) => {
+            if !ask.held_only {
+                let _ = join(app, ask, request, &key);
+            }
+            return Ok(from_held(app, ask, request, entry, Some(XCache::Stale)));
+        }
+        Some((_, Freshness::StaleIfError | Freshness::Expired)) | None => {}
+    }
+    if ask.held_only {
+        return match held {
+            Some((entry, _)) => Ok(from_held(app, ask, request, &entry, Some(XCache::Stale))),
+            None => Err(EdgeError::NotFound("not held here, and the request forbids to fetch it".into())),
+        };
+    }
+    let usable = held.and_then(|(entry, freshness)| (freshness < Freshness::Expired).then_some(entry));
+    match filled(app, ask, request, &key).await {
+        Ok(answer) => Ok(answer),
+        // An outage says nothing about the artefact: what is held is better, however old.
+        Err(error) if error.is_outage() => match usable {
+            Some(entry) => Ok(from_held(app, ask, request, &entry, Some(XCache::Stale))),
+            None => Err(error),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+/// Joins the fill of the key and answers from it.
+async fn filled(app: &Arc<App>, ask: &Ask, request: &Request, key: &Key) -> Result<Answer, EdgeError> {
+    // A second round only when what the fill said was held went away before it was read.
+    for _ in 0..2 {
+        let fill = join(app, ask, request, key);
+        let answered = match fill.head().await {
+            Ok(head) => match &*head {
+                FillHead::Body(_) => from_fill(app, ask, request, &fill, &head).await,
+                FillHead::Held { revalidated } => {
+                    fill.done().await?;
+                    let label = revalidated.then_some(XCache::Revalidated);
+                    match app.held(key).await {
+                        Some((entry, _)) => return Ok(from_held(app, ask, request, &entry, label)),
+                        None => continue,
+                    }
+                }
+            },
+            Err(error) => Err(error),
+        };
+        return match answered {
+            Ok(answer) => Ok(answer),
+            Err(error) if error.kind == FillErrorKind::Storage => {
+                let passed = upstream::pass_through(app, &fetch(ask, request, key)).await?;
+                from_passed(ask, request, passed).await
+            }
+            Err(error) => Err(error.into()),
+        };
+    }
+    Err(EdgeError::Unavailable("what was held went away twice while it was read".into()))
+}
+
+type Fill = Arc<shared::fill::Fill<FillHead>>;
+
+/// The one fill of the key, begun if none is under way. It goes on when this client leaves.
+fn join(app: &Arc<App>, ask: &Ask, request: &Request, key: &Key) -> Fill {
+    let (fill, joined) =
+        app.flights.join(key.clone(), |writer| upstream::fill(Arc::clone(app), fetch(ask, request, key), writer));
+    tracing::debug!(request_id = %ask.request_id, path = %ask.path, coalesced = joined == Joined::Coalesced, "fill");
+    fill
+}
+
+fn fetch(ask: &Ask, request: &Request, key: &Key) -> Fetch {
+    let mutable = match request {
+        Request::Module(module) => module.artefact.is_mutable(),
+        Request::Sumdb(sumdb) => matches!(sumdb.part, SumdbPart::Latest),
+    };
+    Fetch {
+        key: key.clone(),
+        path: request.to_path(),
+        mutable,
+        request_id: ask.request_id.clone(),
+        via: ask.via.clone(),
+    }
+}
+
+impl Target {
+    /// The route's name in figures and log.
+    fn route(&self) -> &'static str {
+        match self {
+            Self::Front => "front",
+            Self::Health => "healthz",
+            Self::Ready => "readyz",
+            Self::Version => "version",
+            Self::Artefact(Request::Module(module)) => module.artefact.kind().as_str(),
+            Self::Artefact(Request::Sumdb(_)) => "sumdb",
+        }
+    }
+}
+
+/// The access log: one line a request, no credential and no query in it.
+fn log(app: &App, ask: &Ask, route: &str, x_cache: Option<XCache>, sent: &Sent, started: Instant) {
+    let took = started.elapsed();
+    let (status, bytes, broken) = match sent {
+        Sent::Complete { status, bytes } => (status, bytes, None),
+        Sent::Broken { status, bytes, reason } => (status, bytes, Some(reason.as_str())),
+    };
+    app.metrics.request(route, status.as_u16(), took);
+    if broken.is_some() {
+        app.metrics.broken_responses.inc();
+    }
+    tracing::info!(
+        target: "access",
+        request_id = %ask.request_id,
+        method = %ask.method,
+        path = %ask.path,
+        route,
+        status = status.as_u16(),
+        x_cache = x_cache.map_or("-", XCache::as_str),
+        bytes,
+        duration_ms = took.as_secs_f64() * 1000.0,
+        broken,
+        "request"
+    );
+}

@@ -1,0 +1,239 @@
+//! Building the edge from its settings, running it, and stopping it.
+//!
+//! Both addresses are bound and the data directory is opened before anything is served: whatever is wrong with them is
+//! one line on stderr and exit code 1.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use shared::cli::{Announcement, announce};
+use shared::fill::Flights;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::app::App;
+use crate::cache::Cache;
+use crate::config::Config;
+use crate::invalidation::{SyncState, follow};
+use crate::metrics::Metrics;
+use crate::server::{Service, accept, bind};
+use crate::upstream::Upstream;
+use crate::{admin, runtime};
+
+/// How long a write to the disk that is under way may take when the edge stops.
+const STORAGE_GRACE: Duration = Duration::from_secs(2);
+
+/// A running edge.
+pub(crate) struct Edge {
+    /// Its state.
+    pub(crate) app: Arc<App>,
+    /// Where it serves.
+    pub(crate) listen: SocketAddr,
+    /// Where its administration listens.
+    pub(crate) admin: SocketAddr,
+    behind: Runtime,
+    serving: Vec<JoinHandle<()>>,
+}
+
+/// Runs the edge until SIGTERM or SIGINT.
+pub(crate) fn run(config: Config, announce_to: Option<&Path>) -> Result<(), String> {
+    let edge = Edge::start(config)?;
+    let (listen, admin) = (edge.listen, edge.admin);
+    tracing::info!(%listen, %admin, edge = %edge.app.edge_id, "serving");
+    if let Some(path) = announce_to {
+        let announcement = Announcement::new(Some(listen), Some(admin));
+        announce(path, &announcement).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    }
+    let stopped_by =
+        edge.behind.block_on(stop_signal()).map_err(|error| format!("cannot wait for signals: {error}"))?;
+    tracing::info!(signal = stopped_by, "stopping");
+    edge.stop();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+impl Edge {
+    /// Binds, opens and starts to serve.
+    pub(crate) fn start(config: Config) -> Result<Self, String> {
+        let behind = runtime::behind().map_err(|error| format!("cannot start threads: {error}"))?;
+        let (service_listener, admin_listener) = {
+            let _context = behind.enter();
+            let service = bind(&config.listen, "MODTIER_EDGE_LISTEN")?;
+            (service, bind(&config.admin, "MODTIER_EDGE_ADMIN")?)
+        };
+        let listen = local_address(&service_listener)?;
+        let admin = local_address(&admin_listener)?;
+        let app = Arc::new(build(config, &behind)?);
+        behind.spawn(follow(Arc::clone(&app)));
+        behind.spawn({
+            let app = Arc::clone(&app);
+            async move {
+                if let Err(error) = admin::serve(app, admin_listener).await {
+                    tracing::error!(%error, "the administration listener stopped");
+                }
+            }
+        });
+        let service = Arc::new(Service::new(Arc::clone(&app)));
+        let grace = app.config.limits.shutdown_grace.get();
+        let threads = serving_listeners(service_listener, app.config.limits.serving_threads)?;
+        let serving = runtime::serving(threads, |listener| accept(Arc::clone(&service), listener, grace))
+            .map_err(|error| format!("cannot start serving threads: {error}"))?;
+        Ok(Self { app, listen, admin, behind, serving })
+    }
+
+    /// Stops accepting, lets running responses end within the grace, ends fills, closes the cache.
+    pub(crate) fn stop(self) {
+        // Sending fails only when nobody listens, and then there is nobody to stop.
+        let _ = self.app.stopping.send(true);
+        for thread in self.serving {
+            if thread.join().is_err() {
+                tracing::error!("a serving thread had panicked");
+            }
+        }
+        let _ = self.app.stopped.send(true);
+        // Fills that still run are given up; what they had spooled is removed here or at the next start.
+        self.behind.shutdown_timeout(STORAGE_GRACE);
+        // The last hold on the cache: dropping it closes the index.
+        drop(self.app);
+    }
+}
+
+/// One handle on the listening socket for each serving thread.
+fn serving_listeners(listener: TcpListener, threads: usize) -> Result<Vec<TcpListener>, String> {
+    let count = if threads == 0 { runtime::cores() } else { threads };
+    let clones = (1..count).map(|_| listener.try_clone()).collect::<io::Result<Vec<_>>>();
+    let mut listeners = clones.map_err(|error| format!("cannot share the listening socket: {error}"))?;
+    listeners.push(listener);
+    Ok(listeners)
+}
+
+fn build(config: Config, behind: &Runtime) -> Result<App, String> {
+    let data_dir = config.data_dir.clone();
+    let unusable = |error: &dyn std::fmt::Display| {
+        format!("data directory {}: {error}: make it writable or change MODTIER_EDGE_DATA_DIR", data_dir.display())
+    };
+    fs::create_dir_all(&data_dir).map_err(|error| unusable(&error))?;
+    let edge_id = edge_id(&config).map_err(|error| unusable(&error))?;
+    let cache = Cache::open(config.cache_config()).map(Arc::new).map_err(|error| error.to_string())?;
+    let metrics = Metrics::new();
+    let upstream = Upstream::new(&config, &edge_id, metrics.clone())?;
+    let sync = SyncState::new(&edge_id, &config.repository, cache.cursor(&config.repository));
+    Ok(App {
+        flights: Flights::new(cache.spool_dir(), behind.handle().clone()),
+        cache,
+        upstream,
+        behind: behind.handle().clone(),
+        sync,
+        metrics,
+        stopping: watch::Sender::new(false),
+        stopped: watch::Sender::new(false),
+        edge_id,
+        config,
+    })
+}
+
+/// The configured name, or the one that was made up at the first start.
+fn edge_id(config: &Config) -> io::Result<String> {
+    if !config.edge_id.is_empty() {
+        return Ok(config.edge_id.clone());
+    }
+    let path = config.data_dir.join("edge-id");
+    match fs::read_to_string(&path) {
+        Ok(kept) if !kept.trim().is_empty() => return Ok(kept.trim().to_owned()),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let made_up = format!("edge-{:08x}", rand::random::<u32>());
+    let mut file = tempfile::NamedTempFile::new_in(&config.data_dir)?;
+    io::Write::write_all(&mut file, made_up.as_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist(&path)?;
+    Ok(made_up)
+}
+
+fn local_address(listener: &TcpListener) -> Result<SocketAddr, String> {
+    listener.local_addr().map_err(|error| format!("cannot tell the bound address: {error}"))
+}
+
+async fn stop_signal() -> io::Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::testing::{Answered, Center, Proof, Reply, TestEdge};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_occupied_port_is_one_line_that_says_what_to_do() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap().to_string();
+        let error = bind(&address, "MODTIER_EDGE_LISTEN").unwrap_err();
+        assert!(
+            error.contains(&address) && error.contains("MODTIER_EDGE_LISTEN") && error.contains("in use"),
+            "{error}"
+        );
+        assert_eq!(error.lines().count(), 1);
+    }
+
+    #[test]
+    fn an_unusable_data_directory_is_one_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        let config =
+            Config { listen: "127.0.0.1:0".into(), admin: "127.0.0.1:0".into(), data_dir: file, ..Config::default() };
+        let error = Edge::start(config).err().unwrap();
+        assert!(error.starts_with("data directory ") && error.lines().count() == 1, "{error}");
+    }
+
+    #[test]
+    fn the_name_of_an_edge_is_made_up_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config { data_dir: dir.path().to_owned(), ..Config::default() };
+        let made_up = edge_id(&config).unwrap();
+        assert_eq!(edge_id(&config).unwrap(), made_up);
+        assert_eq!(edge_id(&Config { edge_id: "given".into(), ..config }).unwrap(), "given");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn stopping_lets_a_running_download_end_and_then_ends_at_once() {
+        let center = Center::start().await;
+        let mut edge = TestEdge::start(&center, |_| {});
+        let path = "example.com/a/@v/v1.0.0.zip";
+        let body = vec![b'z'; 300_000];
+        center.reply(path, Reply::right(body.clone(), Proof::Header));
+        let gate = center.hold();
+        let running = edge.client.get(edge.url(path)).send().await.unwrap();
+        let (ready, service) = (edge.admin_url("readyz"), edge.edge().listen);
+        assert_eq!(edge.client.get(&ready).send().await.unwrap().status(), 200);
+        let client = edge.client.clone();
+        let stopping = edge.stop_in_background();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while client.get(&ready).send().await.unwrap().status() != 503 || TcpStream::connect(service).await.is_ok() {
+            assert!(Instant::now() < deadline, "it becomes unready and accepts no more");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        center.release(&gate);
+        assert_eq!(Answered::of(running).await.body.unwrap(), body);
+        let drained = Instant::now();
+        tokio::task::spawn_blocking(|| stopping.join().unwrap()).await.unwrap();
+        assert!(drained.elapsed() < Duration::from_secs(3), "{:?}", drained.elapsed());
+    }
+}

@@ -1,0 +1,311 @@
+//! For tests: an edge on free ports, and a center that answers by script and remembers what it was asked.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderMap, Method, StatusCode, header};
+use http_body::Frame;
+use http_body_util::StreamBody;
+use parking_lot::Mutex;
+use shared::digest::Digest;
+use tempfile::TempDir;
+use tokio::sync::Notify;
+
+use crate::config::Config;
+use crate::start::Edge;
+
+/// Where the center says a body's digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// `Repr-Digest` in the header, with a length.
+    Header,
+    /// `Repr-Digest` as a trailer after chunks.
+    Trailer,
+    /// Nowhere but in the answer to HEAD.
+    Head,
+    /// Nowhere.
+    Nowhere,
+}
+
+/// What the center answers to a path.
+#[derive(Debug, Clone)]
+pub(crate) enum Reply {
+    /// A body; `digest` is what it claims.
+    Body {
+        /// The bytes.
+        bytes: Bytes,
+        /// What they are said to be.
+        digest: Digest,
+        /// Where.
+        proof: Proof,
+        /// Bytes after which the connection breaks.
+        broken_after: Option<usize>,
+    },
+    /// An error with a line of text.
+    Refusal(u16, &'static str),
+}
+
+impl Reply {
+    /// A right body.
+    pub(crate) fn right(bytes: impl Into<Bytes>, proof: Proof) -> Self {
+        let bytes = bytes.into();
+        Self::Body { digest: Digest::of(&bytes), bytes, proof, broken_after: None }
+    }
+
+    /// A body that is not what it is said to be.
+    pub(crate) fn wrong(bytes: impl Into<Bytes>, proof: Proof) -> Self {
+        Self::Body { bytes: bytes.into(), digest: Digest::of(b"something else"), proof, broken_after: None }
+    }
+
+    /// A right body that breaks off.
+    pub(crate) fn broken(bytes: impl Into<Bytes>, proof: Proof, after: usize) -> Self {
+        let bytes = bytes.into();
+        Self::Body { digest: Digest::of(&bytes), bytes, proof, broken_after: Some(after) }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Script {
+    replies: Mutex<HashMap<String, Reply>>,
+    asked: Mutex<Vec<(Method, String, HeaderMap)>>,
+    /// While set, bodies wait for it before their last byte.
+    gate: Mutex<Option<Arc<Notify>>>,
+}
+
+/// The scripted center.
+pub(crate) struct Center {
+    script: Arc<Script>,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+}
+
+impl Center {
+    /// Starts one on a free port of the current runtime.
+    pub(crate) async fn start() -> Self {
+        let script = Arc::new(Script::default());
+        let router = Router::new().fallback(answer).with_state(Arc::clone(&script));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { script, address }
+    }
+
+    /// What it answers to `path` (below the repository) from now on.
+    pub(crate) fn reply(&self, path: &str, reply: Reply) {
+        self.script.replies.lock().insert(format!("/api/go/golang-virtual/{path}"), reply);
+    }
+
+    /// What it answers to `path` of its administration.
+    pub(crate) fn reply_api(&self, path: &str, bytes: String) {
+        let reply = Reply::right(bytes, Proof::Header);
+        self.script.replies.lock().insert(format!("/api/v1/repos/golang-virtual/{path}"), reply);
+    }
+
+    /// How often artefacts below `path` were asked for by GET.
+    pub(crate) fn gets(&self, path: &str) -> usize {
+        let whole = format!("/api/go/golang-virtual/{path}");
+        self.script.asked.lock().iter().filter(|(method, asked, _)| *method == Method::GET && *asked == whole).count()
+    }
+
+    /// The headers of the last request for `path`.
+    pub(crate) fn last_headers(&self, path: &str) -> HeaderMap {
+        let whole = format!("/api/go/golang-virtual/{path}");
+        let asked = self.script.asked.lock();
+        asked.iter().rev().find(|(_, asked, _)| *asked == whole).unwrap().2.clone()
+    }
+
+    /// Bodies wait from now on before their last byte, until the answer is notified.
+    pub(crate) fn hold(&self) -> Arc<Notify> {
+        let gate = Arc::new(Notify::new());
+        *self.script.gate.lock() = Some(Arc::clone(&gate));
+        gate
+    }
+
+    /// Bodies no longer wait.
+    pub(crate) fn release(&self, gate: &Notify) {
+        *self.script.gate.lock() = None;
+        gate.notify_waiters();
+        gate.notify_one();
+    }
+}
+
+async fn answer(State(script): State<Arc<Script>>, request: Request) -> Response {
+    let path = request.uri().path().to_owned();
+    let method = request.method().clone();
+    let confirmed = request.headers().get(header::IF_NONE_MATCH).cloned();
+    script.asked.lock().push((method.clone(), path.clone(), request.headers().clone()));
+    let reply = script.replies.lock().get(&path).cloned();
+    let (bytes, digest, proof, broken_after) = match reply {
+        None if path.contains("/changes") => return plain(503, "unavailable: no feed in this test"),
+        None => return plain(404, "not found: no such artefact (request 0123456789abcdef)"),
+        Some(Reply::Refusal(status, line)) => return plain(status, line),
+        Some(Reply::Body { bytes, digest, proof, broken_after }) => (bytes, digest, proof, broken_after),
+    };
+    let mut response = Response::builder().header("x-change-id", "7-7");
+    if confirmed.is_some_and(|tag| tag == digest.etag().as_str()) {
+        return response.status(304).body(Body::empty()).unwrap();
+    }
+    if proof == Proof::Header || (proof == Proof::Head && method == Method::HEAD) {
+        response = response.header("repr-digest", digest.repr_digest());
+    }
+    if method == Method::HEAD {
+        return response.body(Body::empty()).unwrap();
+    }
+    match proof {
+        Proof::Header => response = response.header(header::CONTENT_LENGTH, bytes.len()),
+        Proof::Trailer => response = response.header(header::TRAILER, "repr-digest"),
+        Proof::Head | Proof::Nowhere => {}
+    }
+    let gate = script.gate.lock().clone();
+    response.body(Body::new(StreamBody::new(frames(&bytes, digest, proof, broken_after, gate)))).unwrap()
+}
+
+/// The body in pieces of 16 KiB, its last byte alone.
+fn frames(
+    bytes: &Bytes,
+    digest: Digest,
+    proof: Proof,
+    broken_after: Option<usize>,
+    gate: Option<Arc<Notify>>,
+) -> impl futures_util::Stream<Item = Result<Frame<Bytes>, std::io::Error>> + use<> {
+    let shown = broken_after.unwrap_or(bytes.len());
+    let (most, last) = (bytes.slice(..shown.saturating_sub(1)), bytes.slice(shown.saturating_sub(1)..shown));
+    let mut pieces: Vec<Result<Frame<Bytes>, std::io::Error>> = Vec::new();
+    pieces.extend(most.chunks(16 << 10).map(|chunk| Ok(Frame::data(Bytes::copy_from_slice(chunk)))));
+    let gated_at = pieces.len();
+    pieces.push(Ok(Frame::data(last)));
+    if broken_after.is_some() {
+        pieces.push(Err(std::io::Error::other("the script breaks here")));
+    } else if proof == Proof::Trailer {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("repr-digest", digest.repr_digest().parse().unwrap());
+        pieces.push(Ok(Frame::trailers(trailers)));
+    }
+    stream::unfold((pieces.into_iter().enumerate(), gate), move |(mut pieces, gate)| async move {
+        let (number, piece) = pieces.next()?;
+        if number == gated_at
+            && let Some(gate) = &gate
+        {
+            gate.notified().await;
+        }
+        // Lets hyper send what it has before the next piece, above all before a break.
+        tokio::task::yield_now().await;
+        Some((piece, (pieces, gate)))
+    })
+}
+
+fn plain(status: u16, line: &'static str) -> Response {
+    Response::builder()
+        .status(StatusCode::from_u16(status).unwrap())
+        .header(header::CONTENT_TYPE, "text/plain; charset=utf-8")
+        .body(Body::from(line))
+        .unwrap()
+}
+
+/// An edge in a directory of its own.
+pub(crate) struct TestEdge {
+    edge: Option<Edge>,
+    /// The client that talks to it.
+    pub(crate) client: reqwest::Client,
+    _dir: Option<TempDir>,
+}
+
+impl TestEdge {
+    /// Starts one that fetches from `center`.
+    pub(crate) fn start(center: &Center, change: impl FnOnce(&mut Config)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config {
+            listen: "127.0.0.1:0".into(),
+            admin: "127.0.0.1:0".into(),
+            data_dir: dir.path().to_owned(),
+            centers: vec![format!("http://{}", center.address)],
+            edge_id: "test-edge".into(),
+            ..Config::default()
+        };
+        change(&mut config);
+        let client = shared::client::http_client(shared::client::ClientOptions::default()).unwrap();
+        Self { edge: Some(Edge::start(config).unwrap()), client, _dir: Some(dir) }
+    }
+
+    /// Begins to stop it, as SIGTERM does.
+    pub(crate) fn stop_in_background(&mut self) -> std::thread::JoinHandle<()> {
+        let edge = self.edge.take().unwrap();
+        std::thread::spawn(move || edge.stop())
+    }
+
+    /// The running edge.
+    pub(crate) fn edge(&self) -> &Edge {
+        self.edge.as_ref().unwrap()
+    }
+
+    /// A URL of the service.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}/{path}", self.edge().listen)
+    }
+
+    /// A URL of the administration.
+    pub(crate) fn admin_url(&self, path: &str) -> String {
+        format!("http://{}/{path}", self.edge().admin)
+    }
+
+    /// GET.
+    pub(crate) async fn get(&self, path: &str) -> Answered {
+        Answered::of(self.client.get(self.url(path)).send().await.unwrap()).await
+    }
+
+    /// GET with a header.
+    pub(crate) async fn get_with(&self, path: &str, name: &str, value: &str) -> Answered {
+        Answered::of(self.client.get(self.url(path)).header(name, value).send().await.unwrap()).await
+    }
+}
+
+impl Drop for TestEdge {
+    fn drop(&mut self) {
+        // Stopping joins threads and ends a runtime, which must not be done on a runtime's own thread.
+        if let Some(edge) = self.edge.take() {
+            let stopped = std::thread::spawn(move || edge.stop()).join();
+            assert!(stopped.is_ok() || std::thread::panicking(), "stopping the edge panicked");
+        }
+    }
+}
+
+/// A response that was read to its end, or broke off.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    /// The status.
+    pub(crate) status: u16,
+    /// The headers.
+    pub(crate) headers: HeaderMap,
+    /// The body, if it ended cleanly.
+    pub(crate) body: Result<Bytes, String>,
+}
+
+impl Answered {
+    /// Reads the response.
+    pub(crate) async fn of(response: reqwest::Response) -> Self {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Self { status, headers, body: response.bytes().await.map_err(|error| error.to_string()) }
+    }
+
+    /// A header's text; empty when it is absent.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// `X-Cache`.
+    pub(crate) fn x_cache(&self) -> &str {
+        self.header("x-cache")
+    }
+
+    /// The body as text.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.body.as_ref().unwrap().to_vec()).unwrap()
+    }
+}

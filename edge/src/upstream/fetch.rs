@@ -1,0 +1,287 @@
+//! One fill: ask the center, take its body in, prove it, commit it. Requests and background refreshes both come here.
+//!
+//! ```text
+//! ticket → held meanwhile? → ask ─┬─ 200 → spool and hash → prove → commit → let the tail go
+//!                                 ├─ 304 → the held answer is confirmed
+//!                                 ├─ 404, 410 → recorded
+//!                                 └─ anything else → the readers' error; nothing is stored
+//! ```
+//! Only what the digest proves is committed and let go; every other end is a failure of every reader.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http_body_util::BodyExt;
+use reqwest::Method;
+use shared::change::ChangeId;
+use shared::fill::{FillError, FillErrorKind, FillWriter};
+
+use super::proof::{Promise, digest_of};
+use super::{BodyHead, FillHead, Taken};
+use crate::app::App;
+use crate::cache::{CacheError, Entry, Freshness, Key, Meta, Status, Ticket};
+
+/// What a fill needs besides the key.
+#[derive(Debug, Clone)]
+pub(crate) struct Fetch {
+    /// What is filled.
+    pub(crate) key: Key,
+    /// Its path below the repository, as the center takes it.
+    pub(crate) path: String,
+    /// Whether another answer may be right tomorrow.
+    pub(crate) mutable: bool,
+    /// The request's id, so that both tiers' logs can be joined.
+    pub(crate) request_id: String,
+    /// The tiers that the request came through.
+    pub(crate) via: Option<String>,
+}
+
+impl Fetch {
+    /// The headers of the request to the center, `held` being what it may confirm.
+    pub(super) fn headers(&self, app: &App, held: Option<&Entry>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let mut put = |name: HeaderName, value: &str| {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(name, value);
+            }
+        };
+        put(header::TE, "trailers");
+        put(header::VIA, &app.upstream.via(self.via.as_deref()));
+        put(HeaderName::from_static("x-request-id"), &self.request_id);
+        if self.mutable {
+            let cursor = app.cache.cursor(&app.config.repository);
+            if cursor != ChangeId::ZERO {
+                put(HeaderName::from_static("x-min-change-id"), &cursor.to_string());
+            }
+            if let Some(entry) = held.filter(|entry| !entry.status.is_negative()) {
+                put(header::IF_NONE_MATCH, &entry.meta.digest.etag());
+            }
+        }
+        headers
+    }
+}
+
+/// Fills; whatever happens, every reader of `writer` learns of it.
+pub(crate) async fn fill(app: Arc<App>, fetch: Fetch, mut writer: FillWriter<FillHead>) {
+    match run(&app, &fetch, &mut writer).await {
+        Ok(()) => writer.commit(),
+        Err(error) => {
+            if matches!(error.kind, FillErrorKind::Integrity) {
+                app.metrics.integrity_failure("digest");
+            }
+            tracing::info!(
+                request_id = %fetch.request_id, path = %fetch.path, kind = ?error.kind, reason = %error.message,
+                "not filled"
+            );
+            writer.fail(error);
+        }
+    }
+}
+
+async fn run(app: &Arc<App>, fetch: &Fetch, writer: &mut FillWriter<FillHead>) -> Result<(), FillError> {
+    // Before anything is asked: a change that arrives from here on beats what this fill brings.
+    let ticket = app.cache.ticket(&fetch.key);
+    let held = app.held(&fetch.key).await;
+    if let Some((_, Freshness::Fresh)) = held {
+        // Another fill of this key ended between the look-up that missed and the start of this one.
+        writer.head(FillHead::Held { revalidated: false });
+        return Ok(());
+    }
+    let held = held.map(|(entry, _)| entry);
+    let headers = fetch.headers(app, held.as_ref());
+    let taken = app.upstream.ask(Method::GET, &fetch.path, headers).await?;
+    let status = taken.response.status();
+    match (status, held) {
+        (StatusCode::OK, _) => take_body(app, fetch, ticket, taken, writer).await,
+        (StatusCode::NOT_MODIFIED, Some(held)) => {
+            let change_id = Promise::of(taken.response.headers()).change_id;
+            let touched = app.with_cache(move |cache| cache.touch_revalidated(ticket, &held.meta, change_id)).await?;
+            confirmed(touched)?;
+            writer.head(FillHead::Held { revalidated: true });
+            Ok(())
+        }
+        _ => Err(refusal(app, ticket, taken).await),
+    }
+}
+
+/// A 200: spool, hash, prove, commit.
+async fn take_body(
+    app: &Arc<App>,
+    fetch: &Fetch,
+    ticket: Ticket,
+    taken: Taken,
+    writer: &mut FillWriter<FillHead>,
+) -> Result<(), FillError> {
+    let Taken { response, _permit } = taken;
+    let mut promise = Promise::of(response.headers());
+    let proven = Arc::new(OnceLock::new());
+    writer.head(FillHead::Body(BodyHead {
+        digest: promise.digest,
+        len: promise.len,
+        modified: promise.modified,
+        change_id: promise.change_id,
+        proven: Arc::clone(&proven),
+    }));
+    let body: http::Response<reqwest::Body> = response.into();
+    let mut body = body.into_body();
+    while let Some(frame) = next_frame(&mut body, app.upstream.stall).await? {
+        match frame.into_data() {
+            Ok(bytes) => {
+                within(app.upstream.body_bytes_max, writer.written(), &bytes)?;
+                writer.write(bytes).await?;
+            }
+            Err(frame) => {
+                if let Ok(trailers) = frame.into_trailers() {
+                    promise.trailers(&trailers);
+                }
+            }
+        }
+    }
+    let spooled = writer.seal();
+    let (digest, len) = (spooled.digest(), writer.written());
+    if promise.digest.is_none() {
+        // Something between stripped the header and the trailer.
+        promise.digest = digest_of(app, fetch).await?;
+    }
+    promise.check(digest, len)?;
+    let meta = Meta::filled(digest, len, promise.modified, promise.change_id);
+    app.commit(ticket, meta, spooled).await?;
+    // Set before the tail is let go: a reader that waits for the end finds length and digest proven.
+    let _ = proven.set((digest, len));
+    Ok(())
+}
+
+/// Waits for the next piece of a body, so long as the center goes on sending.
+pub(super) async fn next_frame(
+    body: &mut reqwest::Body,
+    stall: Duration,
+) -> Result<Option<http_body::Frame<Bytes>>, FillError> {
+    match tokio::time::timeout(stall, body.frame()).await {
+        Ok(None) => Ok(None),
+        Ok(Some(Ok(frame))) => Ok(Some(frame)),
+        Ok(Some(Err(error))) => {
+            tracing::warn!(error = %super::chain(&error), "the center's body broke off");
+            Err(FillError::new(FillErrorKind::Upstream, "the center's answer broke off"))
+        }
+        Err(_) => Err(FillError::new(FillErrorKind::Timeout, "the center stopped sending")),
+    }
+}
+
+/// Refuses a body that grows past the limit.
+pub(super) fn within(max: u64, written: u64, bytes: &Bytes) -> Result<(), FillError> {
+    if written + bytes.len() as u64 > max {
+        let message = format!("the center's answer is larger than {max} bytes");
+        return Err(FillError::new(FillErrorKind::TooLarge, message));
+    }
+    Ok(())
+}
+
+/// Anything but 200 and 304. A 404 or 410 is recorded; nothing else says anything about the artefact.
+async fn refusal(app: &Arc<App>, ticket: Ticket, taken: Taken) -> FillError {
+    let error = refused(taken.response).await;
+    let status = match error.kind {
+        FillErrorKind::NotFound => Status::NotFound,
+        FillErrorKind::Gone => Status::Gone,
+        FillErrorKind::Forbidden
+        | FillErrorKind::Integrity
+        | FillErrorKind::Upstream
+        | FillErrorKind::Unavailable
+        | FillErrorKind::Timeout
+        | FillErrorKind::TooLarge
+        | FillErrorKind::Storage
+        | FillErrorKind::Abandoned => return error,
+    };
+    let message = error.message.clone();
+    let recorded = app.with_cache(move |cache| cache.commit_negative(ticket, status, &message)).await;
+    match recorded {
+        Ok(Ok(())) => {}
+        Ok(Err(trouble)) => tracing::warn!(%trouble, "a \"not found\" could not be recorded"),
+        Err(trouble) => tracing::warn!(%trouble, "a \"not found\" could not be recorded"),
+    }
+    error
+}
+
+/// Whether what a 304 confirmed is still held.
+fn confirmed(touched: Result<Option<Entry>, CacheError>) -> Result<(), FillError> {
+    match touched {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err(FillError::new(FillErrorKind::Unavailable, "what was held went away while it was confirmed")),
+        Err(error) => {
+            tracing::warn!(%error, "a confirmation could not be recorded");
+            Err(FillError::new(FillErrorKind::Storage, "the cache failed"))
+        }
+    }
+}
+
+/// The failure that a center's status stands for, with its own words where they are meant for the client.
+pub(super) async fn refused(response: reqwest::Response) -> FillError {
+    let status = response.status();
+    let kind = match status {
+        StatusCode::NOT_FOUND => FillErrorKind::NotFound,
+        StatusCode::GONE => FillErrorKind::Gone,
+        StatusCode::FORBIDDEN => FillErrorKind::Forbidden,
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => FillErrorKind::Unavailable,
+        StatusCode::GATEWAY_TIMEOUT => FillErrorKind::Timeout,
+        _ => FillErrorKind::Upstream,
+    };
+    let said = first_line(response).await;
+    let message = match kind {
+        _ if !said.is_empty() => said,
+        FillErrorKind::NotFound => "the center does not have it".to_owned(),
+        FillErrorKind::Gone => "the center had it and removed it".to_owned(),
+        FillErrorKind::Forbidden => "the center refuses it".to_owned(),
+        FillErrorKind::Unavailable => "the center cannot answer now".to_owned(),
+        FillErrorKind::Timeout => "the center waited too long for its source".to_owned(),
+        FillErrorKind::Upstream
+        | FillErrorKind::Integrity
+        | FillErrorKind::TooLarge
+        | FillErrorKind::Storage
+        | FillErrorKind::Abandoned => format!("the center answered {}", status.as_u16()),
+    };
+    FillError::new(kind, message)
+}
+
+/// The center's one line without its prefix and request id, which this edge adds as its own.
+async fn first_line(mut response: reqwest::Response) -> String {
+    let is_text =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/plain"));
+    if !is_text {
+        return String::new();
+    }
+    let mut text = Vec::new();
+    while text.len() < 4096 {
+        match tokio::time::timeout(Duration::from_secs(5), response.chunk()).await {
+            Ok(Ok(Some(bytes))) => text.extend_from_slice(&bytes),
+            Ok(Ok(None) | Err(_)) | Err(_) => break,
+        }
+    }
+    let text = String::from_utf8_lossy(&text);
+    own_words(text.lines().next().unwrap_or_default())
+}
+
+fn own_words(line: &str) -> String {
+    let mut line = line.trim();
+    for prefix in ["not found: ", "gone: ", "blocked: ", "forbidden: ", "unavailable: "] {
+        line = line.strip_prefix(prefix).unwrap_or(line);
+    }
+    if let Some((text, _)) = line.rsplit_once(" (request ") {
+        line = text;
+    }
+    line.chars().filter(|c| !c.is_control()).take(1000).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_centers_words_are_passed_on_once() {
+        assert_eq!(
+            own_words("not found: example.com/a@v1.0.0: unknown revision (request 0123)\n"),
+            "example.com/a@v1.0.0: unknown revision"
+        );
+        assert_eq!(own_words("a\u{7}b"), "ab");
+    }
+}
