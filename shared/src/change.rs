@@ -187,7 +187,10 @@ impl Change {
     }
 
     /// Reads a stream entry's fields back; unknown fields are passed over.
-    pub fn from_fields<'a>(id: &str, fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, ChangeError> {
+    pub fn from_fields<'a>(
+        id: &str,
+        fields: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, ChangeError> {
         let malformed = |reason: String| ChangeError::Malformed { id: id.to_owned(), reason };
         let mut members = serde_json::Map::new();
         members.insert("id".to_owned(), id.into());

@@ -44,12 +44,7 @@ pub(crate) async fn module(State(app): State<Arc<App>>, request: Request) -> Res
 async fn dispatch(app: &Arc<App>, path: &str, request: Request, route: &mut Route) -> Result<Response, Failure> {
     let (name, rest) = split_base(path).ok_or(Failure::NoRoute)?;
     // Before anything is read or looked up: who asks at all.
-    let grant = match *request.method() {
-        Method::GET | Method::HEAD => Grant::Read,
-        Method::PUT => Grant::Write,
-        Method::DELETE | Method::POST => Grant::Delete,
-        _ => return Err(Failure::Method(READ_METHODS)),
-    };
+    let grant = grant_for(request.method(), rest).ok_or(Failure::Method(READ_METHODS))?;
     let identity = authorize(app, request.headers(), grant)?;
     let repository = app.repository(name).map_err(|_| Failure::NotServed(name.to_owned()))?;
     match grant {
@@ -74,6 +69,20 @@ async fn dispatch(app: &Arc<App>, path: &str, request: Request, route: &mut Rout
                 }
             }
         }
+    }
+}
+
+/// What a method needs at a path: writing methods exist only where there is something to write.
+fn grant_for(method: &Method, rest: &str) -> Option<Grant> {
+    let (_, below) = rest.rsplit_once("/@v/").unwrap_or_default();
+    let suffix = below.rsplit_once('.').map_or("", |(_, suffix)| suffix);
+    let is_artefact = below == "list" || ["info", "mod", "zip"].contains(&suffix);
+    match *method {
+        Method::GET | Method::HEAD => Some(Grant::Read),
+        Method::PUT => (suffix == "zip").then_some(Grant::Write),
+        Method::DELETE => (!below.is_empty() && !is_artefact).then_some(Grant::Delete),
+        Method::POST => below.ends_with("/restore").then_some(Grant::Delete),
+        _ => None,
     }
 }
 

@@ -82,7 +82,7 @@ struct StoreInner {
 pub(crate) mod family {
     /// repository, module, version → [`super::VersionRecord`].
     pub(super) const VERSIONS: &str = "versions";
-    /// module, version → [`super::IdentityRecord`].
+    /// module, version → [`super::metadata::IdentityRecord`].
     pub(super) const IDENTITY: &str = "identity";
     /// repository, module, artefact → [`super::MutableRecord`].
     pub(super) const MUTABLES: &str = "mutables";

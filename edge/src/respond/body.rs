@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use crate::upstream::{FillHead, Piece};
 
 /// Read from a file at once: large enough that the hop to a blocking thread does not count, small enough for memory.
-const READ_BYTES: u64 = 256 * 1024;
+const READ_BYTES: u64 = 64 * 1024;
 
 /// The bytes of an answer, or how to get them.
 #[derive(Debug)]

@@ -62,11 +62,8 @@ impl<H> Fill<H> {
     /// The fill's own, when it failed before it had a head.
     pub async fn head(&self) -> Result<Arc<H>, FillError> {
         let mut progress = self.progress.subscribe();
-        let state = progress
-            .wait_for(|p| p.has_head || p.end.is_some())
-            .await
-            .map_err(|_| FillError::abandoned())?
-            .clone();
+        let state =
+            progress.wait_for(|p| p.has_head || p.end.is_some()).await.map_err(|_| FillError::abandoned())?.clone();
         if let Some(head) = self.head.lock().clone() {
             return Ok(head);
         }

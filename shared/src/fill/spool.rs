@@ -17,8 +17,8 @@ use crate::digest::Digest;
 /// Of a body in a file, this much of the newest part stays in memory: readers that keep up share it instead of reading the file.
 const WINDOW_MAX: u64 = 1024 * 1024;
 
-/// What a reader far behind gets at a time. 500 such readers hold 32 MiB.
-const READ_MAX: usize = 64 * 1024;
+/// What a reader far behind gets at a time. 500 such readers hold 16 MiB.
+const READ_MAX: usize = 32 * 1024;
 
 /// A complete body, not yet committed.
 #[derive(Debug)]

@@ -55,10 +55,8 @@ async fn a_long_poll_ends_with_the_next_change() {
     let at = head(&center.get(FEED).await);
     let started = Instant::now();
     let path = format!("{FEED}?after={at}&wait=30s");
-    let (answer, _) = tokio::join!(center.get(&path), async {
-        tokio::time::sleep(Duration::from_millis(30)).await;
-        center.publish("a.test/b", "v1.1.0").await
-    });
+    // The poll is begun first and waits; the publish wakes it.
+    let (answer, _) = tokio::join!(center.get(&path), center.publish("a.test/b", "v1.1.0"));
     let next = changes(&answer);
     assert_eq!(next[0].id, at.next());
     assert_eq!(next[0].version.as_deref(), Some("v1.1.0"));

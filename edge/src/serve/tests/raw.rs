@@ -35,7 +35,7 @@ async fn what_no_go_command_sends_is_refused() {
         ("/example.com/a/%zz/@v/list", "400"),
         ("/example.com/A/@v/list", "404"),
         ("/example.com/a/@v/v1.zip", "404"),
-        ("/other/example.com/a/@v/list", "404"),
+        ("/other/example.com/a/@v/list", "403"),
         ("/metrics", "404"),
     ] {
         let answer = raw(&edge, &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await;
