@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# deep.sh REPORT: the tests that `make test` runs briefly, run for long; their figures go to REPORT.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+report=$1
+out=$(mktemp)
+trap 'rm -f "$out"' EXIT
+rows=
+run() { # WHAT TEST-FILE VARIABLE=VALUE...
+  local what=$1 test=$2 started=$SECONDS; shift 2
+  env "$@" cargo test --workspace --test "$test" -- --nocapture 2>&1 | tee "$out"
+  rows+="| $what | $* | $((SECONDS - started)) s |"$'\n'
+}
+run 'kill -9 in the middle of fills, alternating edge and center' kills MODTIER_KILLS="${KILLS:-400}"
+run 'questions to golang.org/x/mod answered alike' module_oracle MODTIER_CASES="${CASES:-3000000}"
+{
+  echo "# Deep tests"
+  echo
+  echo "Written by \`make deep\`. Each line passed."
+  echo
+  echo "| what | how much | took |"
+  echo "|---|---|---|"
+  printf '%s' "$rows"
+} >"$report"

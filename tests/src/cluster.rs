@@ -1,0 +1,300 @@
+//! Center, edge, syncer and Redis as real processes, each test with its own.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+
+use crate::deadline::until;
+use crate::process::{Announcement, Process, ProcessSpec, binary};
+use crate::{BuiltModule, Origin, RedisServer, Reply, Web};
+
+/// How long a server may take from its start until it is ready: the machine may be compiling beside.
+const READY_LIMIT: Duration = Duration::from_mins(1);
+
+/// What the cluster is to be.
+#[derive(Debug, Clone)]
+pub struct ClusterBuilder {
+    upstream: String,
+    verify: bool,
+    sumdb_names: String,
+    redis: bool,
+    center_env: Vec<(String, String)>,
+    edge_env: Vec<(String, String)>,
+    syncer_env: Vec<(String, String)>,
+}
+
+/// Running servers. Everything ends, and every file goes, when it is dropped.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The edge's process.
+    pub edge: Process,
+    /// The center's process.
+    pub center: Process,
+    /// The syncer's process, where there is Redis.
+    pub syncer: Option<Process>,
+    /// Redis, where it was asked for.
+    pub redis: Option<RedisServer>,
+    edge_address: String,
+    edge_admin: String,
+    center_address: String,
+    token: String,
+    dir: TempDir,
+}
+
+impl ClusterBuilder {
+    /// Redis and a syncer that relays to it; without this the edge follows the feed.
+    #[must_use]
+    pub fn with_redis(mut self) -> Self {
+        self.redis = true;
+        self
+    }
+
+    /// Whether the center proves what it fetches with the checksum database; off at first, as the origin has none.
+    #[must_use]
+    pub fn verify(mut self, verify: bool) -> Self {
+        self.verify = verify;
+        self
+    }
+
+    /// The names of the checksum databases that are proxied, or `off`.
+    #[must_use]
+    pub fn sumdb_names(mut self, names: &str) -> Self {
+        names.clone_into(&mut self.sumdb_names);
+        self
+    }
+
+    /// A variable for the center.
+    #[must_use]
+    pub fn center_env(mut self, name: &str, value: &str) -> Self {
+        self.center_env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A variable for the edge.
+    #[must_use]
+    pub fn edge_env(mut self, name: &str, value: &str) -> Self {
+        self.edge_env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A variable for the syncer.
+    #[must_use]
+    pub fn syncer_env(mut self, name: &str, value: &str) -> Self {
+        self.syncer_env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts everything and waits until it is ready.
+    ///
+    /// # Panics
+    /// When a binary is missing, ends, or is not ready in time.
+    pub async fn start(self) -> Cluster {
+        let dir =
+            tempfile::Builder::new().prefix("modtier-test-").tempdir().expect("the temporary directory is writable");
+        let root = dir.path();
+        let redis = if self.redis { Some(RedisServer::start(&make(root, "redis")).await) } else { None };
+        let redis_url = redis.as_ref().map(RedisServer::url);
+        let token = hex::encode(rand::random::<[u8; 16]>());
+        let (center, at_center) = Process::spawn_announced(self.center_spec(root, &token)).await;
+        let center_address = url(&listen(&at_center));
+        let (edge, at_edge) =
+            Process::spawn_announced(self.edge_spec(root, &center_address, redis_url.as_deref())).await;
+        let edge_admin = url(at_edge.admin.as_deref().expect("the edge announces its admin listener"));
+        let syncer = match &redis_url {
+            Some(redis_url) => {
+                let spec = self.syncer_spec(root, &center_address, &edge_admin, redis_url);
+                Some(Process::spawn_announced(spec).await.0)
+            }
+            None => None,
+        };
+        let mut cluster = Cluster {
+            edge,
+            center,
+            syncer,
+            redis,
+            edge_address: url(&listen(&at_edge)),
+            edge_admin,
+            center_address,
+            token,
+            dir,
+        };
+        // A restart must find its neighbours where they were.
+        cluster.center.spec_mut().set_env("MODTIER_CENTER_LISTEN", &listen(&at_center));
+        cluster.edge.spec_mut().set_env("MODTIER_EDGE_LISTEN", &listen(&at_edge));
+        cluster.edge.spec_mut().set_env("MODTIER_EDGE_ADMIN", at_edge.admin.as_deref().unwrap_or_default());
+        cluster.center_ready().await;
+        cluster.edge_ready().await;
+        cluster
+    }
+
+    fn center_spec(&self, root: &Path, token: &str) -> ProcessSpec {
+        let tokens = root.join("tokens.yaml");
+        let hashed = hex::encode(Sha256::digest(token));
+        let text = format!("tokens:\n  - name: test\n    sha256: {hashed}\n    grants: [read, write, delete, admin]\n");
+        std::fs::write(&tokens, text).expect("the test's folder is writable");
+        let mut spec = ProcessSpec::new("center", binary("center"), root)
+            .env("MODTIER_CENTER_LISTEN", "127.0.0.1:0")
+            .env("MODTIER_CENTER_DATA_DIR", &make(root, "center").display().to_string())
+            .env("MODTIER_CENTER_SUMDB_NAMES", &self.sumdb_names)
+            .env("MODTIER_CENTER_SUMDB_VERIFY", if self.verify { "on" } else { "off" })
+            .env("MODTIER_CENTER_ACCESS_TOKENS_FILE", &tokens.display().to_string())
+            .env("MODTIER_UPSTREAM", &self.upstream);
+        for (name, value) in &self.center_env {
+            spec.set_env(name, value);
+        }
+        spec
+    }
+
+    fn edge_spec(&self, root: &Path, center: &str, redis: Option<&str>) -> ProcessSpec {
+        let mut spec = ProcessSpec::new("edge", binary("edge"), root)
+            .env("MODTIER_EDGE_LISTEN", "127.0.0.1:0")
+            .env("MODTIER_EDGE_ADMIN", "127.0.0.1:0")
+            .env("MODTIER_EDGE_DATA_DIR", &make(root, "edge").display().to_string())
+            .env("MODTIER_EDGE_CENTERS", center);
+        if let Some(redis) = redis {
+            spec.set_env("MODTIER_EDGE_REDIS_URL", redis);
+        }
+        for (name, value) in &self.edge_env {
+            spec.set_env(name, value);
+        }
+        spec
+    }
+
+    fn syncer_spec(&self, root: &Path, center: &str, edge_admin: &str, redis: &str) -> ProcessSpec {
+        let mut spec = ProcessSpec::new("syncer", binary("syncer"), root)
+            .arg("run")
+            .env("MODTIER_SYNCER_ADMIN", "127.0.0.1:0")
+            .env("MODTIER_SYNCER_CENTER", center)
+            .env("MODTIER_SYNCER_EDGES", edge_admin)
+            .env("MODTIER_SYNCER_REDIS_URL", redis);
+        for (name, value) in &self.syncer_env {
+            spec.set_env(name, value);
+        }
+        spec
+    }
+}
+
+impl Cluster {
+    /// A cluster whose remote repository is this GOPROXY server.
+    pub fn with_upstream(upstream: &str) -> ClusterBuilder {
+        ClusterBuilder {
+            upstream: upstream.to_owned(),
+            verify: false,
+            sumdb_names: "off".to_owned(),
+            redis: false,
+            center_env: Vec::new(),
+            edge_env: Vec::new(),
+            syncer_env: Vec::new(),
+        }
+    }
+
+    /// A cluster whose remote repository is this origin.
+    pub fn of(origin: &Origin) -> ClusterBuilder {
+        Self::with_upstream(&origin.url())
+    }
+
+    /// What a developer puts into GOPROXY.
+    pub fn goproxy(&self) -> String {
+        self.edge_address.clone()
+    }
+
+    /// Requests to the edge.
+    pub fn edge_web(&self) -> Web {
+        Web::new(&self.edge_address)
+    }
+
+    /// Requests to the edge's admin listener.
+    pub fn admin_web(&self) -> Web {
+        Web::new(&self.edge_admin)
+    }
+
+    /// Requests to the center's root.
+    pub fn center_web(&self) -> Web {
+        Web::new(&self.center_address)
+    }
+
+    /// Requests to one of the center's repositories.
+    pub fn repository_web(&self, repository: &str) -> Web {
+        Web::new(&format!("{}/api/go/{repository}", self.center_address))
+    }
+
+    /// `http://host:port` of the center.
+    pub fn center_url(&self) -> &str {
+        &self.center_address
+    }
+
+    /// A token that may do everything.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Where a server keeps its data: `edge`, `center`, `redis`.
+    pub fn data(&self, server: &str) -> PathBuf {
+        self.dir.path().join(server)
+    }
+
+    /// Publishes to `golang-local`; the answer is for the test to judge.
+    pub async fn publish(&self, module: &BuiltModule) -> Result<Reply, String> {
+        self.repository_web("golang-local").put(&module.zip_path(), Some(&self.token), module.zip.clone()).await
+    }
+
+    /// Publishes to `golang-local`.
+    ///
+    /// # Panics
+    /// Unless the answer is 201.
+    pub async fn publish_new(&self, module: &BuiltModule) {
+        let reply = self.publish(module).await.unwrap_or_else(|error| panic!("PUT {}: {error}", module.query()));
+        assert_eq!(reply.status, 201, "PUT {}: {}", module.query(), reply.text());
+    }
+
+    /// Waits until the edge is ready.
+    pub async fn edge_ready(&mut self) {
+        ready("edge", &self.edge_admin, &mut self.edge).await;
+    }
+
+    /// Waits until the center is ready.
+    pub async fn center_ready(&mut self) {
+        ready("center", &self.center_address, &mut self.center).await;
+    }
+
+    /// Starts the edge again where it was, after its end or a kill of this call, and waits until it is ready.
+    pub async fn restart_edge(&mut self) {
+        self.edge.restart();
+        self.edge.announced().await;
+        self.edge_ready().await;
+    }
+
+    /// Starts the center again where it was, after its end or a kill of this call, and waits until it is ready.
+    pub async fn restart_center(&mut self) {
+        self.center.restart();
+        self.center.announced().await;
+        self.center_ready().await;
+    }
+}
+
+async fn ready(name: &str, base: &str, process: &mut Process) {
+    let web = Web::new(base);
+    until(&format!("{name} is ready"), READY_LIMIT, async || {
+        if let Some(status) = process.exited() {
+            panic!("{name} ended with {status}:\n{}", process.log());
+        }
+        web.try_get("readyz").await.is_ok_and(|reply| reply.status == 200)
+    })
+    .await;
+}
+
+fn listen(announcement: &Announcement) -> String {
+    announcement.listen.clone().expect("the server announces its address")
+}
+
+fn url(address: &str) -> String {
+    format!("http://{address}")
+}
+
+fn make(root: &Path, name: &str) -> PathBuf {
+    let dir = root.join(name);
+    std::fs::create_dir_all(&dir).expect("the test's folder is writable");
+    dir
+}

@@ -1,0 +1,39 @@
+//! The test harness: real binaries on free ports in temporary directories, a real redis-server, the real `go` command, and an
+//! origin of ours that serves modules built in the test and can be told to misbehave.
+//!
+//! A test reads like this:
+//!
+//! ```no_run
+//! # async fn example() {
+//! use modtier_tests::{Cluster, GoClient, Module, Origin};
+//! let origin = Origin::start().await;
+//! origin.publish(&Module::new("example.com/a", "v1.0.0").file("a.go", "package a\n").build());
+//! let cluster = Cluster::of(&origin).start().await;
+//! let go = GoClient::new(&cluster.goproxy());
+//! go.ok(&["mod", "download", "example.com/a@v1.0.0"]).await;
+//! # }
+//! ```
+
+mod cluster;
+mod deadline;
+mod go_client;
+pub mod gosuite;
+mod module_zip;
+pub mod objects;
+pub mod oracle;
+mod origin;
+mod process;
+pub mod raw;
+mod redis_server;
+mod seed;
+mod web;
+
+pub use cluster::{Cluster, ClusterBuilder};
+pub use deadline::{until, until_some};
+pub use go_client::{GoClient, GoOutput, public_mirror};
+pub use module_zip::{BuiltModule, Module, hash1, pseudo_version};
+pub use origin::{Fault, Origin, Seen};
+pub use process::{Process, ProcessSpec, binary, workspace};
+pub use redis_server::RedisServer;
+pub use seed::Seed;
+pub use web::{Reply, Web};

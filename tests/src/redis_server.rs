@@ -1,0 +1,92 @@
+//! A redis-server of the test's own.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::deadline::until;
+use crate::process::{Process, ProcessSpec};
+
+/// A running redis-server. It keeps its data over a kill (`appendonly`, synced always).
+#[derive(Debug)]
+pub struct RedisServer {
+    process: Process,
+    port: u16,
+}
+
+impl RedisServer {
+    /// Starts one with its data in `dir` and waits until it answers.
+    ///
+    /// # Panics
+    /// When redis-server is not installed or does not come up: no test is skipped for want of it.
+    pub async fn start(dir: &Path) -> Self {
+        // Redis takes port 0 for "none", so a free port is asked of the kernel; should another take it first, ask again.
+        for _ in 0..5 {
+            let port = free_port();
+            let spec = ProcessSpec::new("redis", "redis-server".into(), dir)
+                .arg("--port")
+                .arg(&port.to_string())
+                .args(&["--bind", "127.0.0.1", "--appendonly", "yes", "--appendfsync", "always", "--save", "", "--dir"])
+                .arg(&dir.display().to_string());
+            let mut server = Self { process: Process::spawn(spec), port };
+            if server.comes_up().await {
+                return server;
+            }
+        }
+        panic!("redis-server found no free port in five tries: see {}", dir.join("redis.log").display());
+    }
+
+    /// `redis://…`.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// A connection.
+    ///
+    /// # Panics
+    /// When the server does not answer.
+    pub async fn connect(&self) -> redis::aio::MultiplexedConnection {
+        let client = redis::Client::open(self.url()).expect("the URL is well formed");
+        client.get_multiplexed_async_connection().await.expect("redis-server answers")
+    }
+
+    /// kill -9.
+    pub fn kill9(&mut self) {
+        self.process.kill9();
+    }
+
+    /// The process.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Starts it again on the same port with the same data.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn restart(&mut self) {
+        self.process.restart();
+        assert!(self.comes_up().await, "redis-server did not come up again");
+    }
+
+    async fn comes_up(&mut self) -> bool {
+        let url = self.url();
+        let mut alive = true;
+        until("redis-server answers", Duration::from_secs(20), async || {
+            if self.process.exited().is_some() {
+                alive = false;
+                return true;
+            }
+            let client = redis::Client::open(url.as_str()).expect("the URL is well formed");
+            let Ok(mut connection) = client.get_multiplexed_async_connection().await else { return false };
+            redis::cmd("PING").query_async::<String>(&mut connection).await.is_ok()
+        })
+        .await;
+        alive
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    listener.local_addr().expect("a bound listener has an address").port()
+}
