@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt as _;
@@ -24,6 +24,10 @@ const HEADER_BYTES_MAX: usize = 64 << 10;
 const STREAMS_MAX: u32 = 256;
 /// An HTTP/2 connection that says nothing is asked whether it lives, and is dropped if it does not answer.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// What an HTTP/2 client begins with.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How often a client that has sent a part of that is looked at again.
+const PREFACE_PAUSE: Duration = Duration::from_millis(20);
 /// What to wait when the system has no descriptor left: the next accept would fail at once too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -39,7 +43,10 @@ pub(crate) async fn serve(app: &Arc<App>, router: Router, listener: TcpListener,
             accepted = accept(&listener, &connections) => accepted,
         };
         match accepted {
-            Ok((stream, peer, permit)) => connect(&builder, &graceful, router.clone(), stream, peer, permit),
+            Ok((stream, peer, permit)) => {
+                let connection = Connection { app: Arc::clone(app), router: router.clone(), stream, peer };
+                tokio::spawn(converse(connection, builder.clone(), graceful.watcher(), permit));
+            }
             Err(error) => {
                 tracing::warn!(%error, "accepting a connection failed");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -79,25 +86,50 @@ async fn accept(
     Ok((stream, peer, permit))
 }
 
-fn connect(
-    builder: &Builder<TokioExecutor>,
-    graceful: &GracefulShutdown,
+/// A client, and what answers it.
+struct Connection {
+    app: Arc<App>,
     router: Router,
     stream: TcpStream,
     peer: SocketAddr,
-    permit: OwnedSemaphorePermit,
+}
+
+async fn converse(
+    connection: Connection,
+    builder: Builder<TokioExecutor>,
+    watcher: Watcher,
+    _permit: OwnedSemaphorePermit,
 ) {
+    let Connection { app, router, stream, peer } = connection;
+    let mut stopping = app.stopping.subscribe();
+    let patience = app.limits.header_timeout.get();
+    let has_spoken = tokio::select! {
+        _ = stopping.wait_for(|stopping| *stopping) => false,
+        spoken = tokio::time::timeout(patience, first_words(&stream)) => matches!(spoken, Ok(Ok(()))),
+    };
+    if !has_spoken {
+        return;
+    }
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer));
         router.clone().oneshot(request.map(axum::body::Body::new))
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-    let watched = graceful.watch(connection);
-    tokio::spawn(async move {
-        // An error here is a client that left, spoke no HTTP, or a body that was aborted on purpose.
-        if let Err(error) = watched.await {
-            tracing::debug!(%error, %peer, "connection ended");
+    // An error here is a client that left, spoke no HTTP, or a body that was aborted on purpose.
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, %peer, "connection ended");
+    }
+}
+
+/// Waits until it is clear which HTTP a client speaks: hyper does so without a time-out, for ever if need be.
+async fn first_words(stream: &TcpStream) -> io::Result<()> {
+    let mut start = [0; HTTP2_PREFACE.len()];
+    loop {
+        let count = stream.peek(&mut start).await?;
+        if count == 0 || count == HTTP2_PREFACE.len() || !HTTP2_PREFACE.starts_with(&start[..count]) {
+            return Ok(());
         }
-        drop(permit);
-    });
+        // The part that is there keeps the socket readable: nothing to wait on but time.
+        tokio::time::sleep(PREFACE_PAUSE).await;
+    }
 }

@@ -182,11 +182,12 @@ async fn a_header_that_never_ends_is_cut_off_while_others_are_served() {
     let (_origin, mut cluster, tiers) = cluster().await;
     for tier in &tiers {
         let mut slow = JoinSet::new();
-        for _ in 0..50 {
-            let base = tier.base.clone();
-            slow.spawn(async move {
-                raw::exchange(&base, b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ", Duration::from_secs(20)).await
-            });
+        // Half a header, nothing at all, half of what an HTTP/2 client begins with.
+        for begun in [b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ".as_slice(), b"", b"PRI * HTTP"] {
+            for _ in 0..20 {
+                let base = tier.base.clone();
+                slow.spawn(async move { raw::exchange(&base, begun, Duration::from_secs(20)).await });
+            }
         }
         let reply = Web::new(&tier.base).get(&format!("{}example.com/a/@v/list", &tier.prefix[1..])).await;
         assert_eq!(reply.status, 200, "{} serves others meanwhile", tier.name);
