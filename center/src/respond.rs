@@ -67,7 +67,7 @@ pub(crate) async fn artefact(
     let (digest, len) = match &answer.body {
         Content::Bytes(bytes) => (answer.digest.unwrap_or_else(|| Digest::of(bytes)), bytes.len() as u64),
         Content::Blob(blob) => (blob.digest, blob.len),
-        Content::Filling(fill) => return growing(head, request, fill, answer.len),
+        Content::Filling(fill) => return growing(head, request, fill, answer.len).await,
     };
     let etag = digest.etag();
     let ranges = kind == ArtefactKind::Zip;
@@ -149,7 +149,15 @@ async fn blob_body(app: &App, blob: BlobRef, range: Range<u64>) -> Result<Body, 
 }
 
 /// Answers from a body that is still being filled.
-fn growing(head: Builder, request: &Parts, fill: &Arc<Fill<FillHead>>, len: Option<u64>) -> Result<Response, Failure> {
+async fn growing(
+    head: Builder,
+    request: &Parts,
+    fill: &Arc<Fill<FillHead>>,
+    len: Option<u64>,
+) -> Result<Response, Failure> {
+    let mut reader = fill.reader();
+    // The first bytes, or the failure, before a status is sent: what is refused early is refused with its reason.
+    let first = reader.next().await?;
     let trailers = takes_trailers(request);
     let mut head = head.status(StatusCode::OK);
     if trailers {
@@ -158,7 +166,7 @@ fn growing(head: Builder, request: &Parts, fill: &Arc<Fill<FillHead>>, len: Opti
         // HTTP/1.1 has trailers only where there is no length.
         head = head.header(CONTENT_LENGTH, len);
     }
-    let state = Growing { reader: Some(fill.reader()), hasher: trailers.then(Hasher::default), sent: 0, len };
+    let state = Growing { first, reader: Some(reader), hasher: trailers.then(Hasher::default), sent: 0, len };
     let frames = futures_util::stream::unfold(state, Growing::step);
     build(head, Body::new(StreamBody::new(frames)))
 }
@@ -173,6 +181,8 @@ fn takes_trailers(request: &Parts) -> bool {
 
 /// A client's place in a growing body.
 struct Growing {
+    /// Read before the header was sent.
+    first: Option<Bytes>,
     /// None once everything is said.
     reader: Option<Reader<FillHead>>,
     hasher: Option<Hasher>,
@@ -186,7 +196,11 @@ type Step = (Result<Frame<Bytes>, FillError>, Growing);
 impl Growing {
     async fn step(mut self) -> Option<Step> {
         let reader = self.reader.as_mut()?;
-        match reader.next().await {
+        let next = match self.first.take() {
+            Some(chunk) => Ok(Some(chunk)),
+            None => reader.next().await,
+        };
+        match next {
             Ok(Some(chunk)) => {
                 self.sent += chunk.len() as u64;
                 if let Some(hasher) = &mut self.hasher {

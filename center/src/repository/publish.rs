@@ -181,7 +181,9 @@ fn refusal(error: &ZipError) -> RepoError {
     match error {
         ZipError::Io(error) => unreadable(error),
         ZipError::TooLarge(_) => RepoError::TooLarge(error.to_string()),
-        ZipError::Format(_) | ZipError::Entry { .. } => RepoError::BadModule(error.to_string()),
+        ZipError::Format(_) | ZipError::Entry { .. } | ZipError::Foreign { .. } => {
+            RepoError::BadModule(error.to_string())
+        }
     }
 }
 

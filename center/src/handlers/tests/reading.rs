@@ -33,6 +33,9 @@ async fn malformed_paths_are_400_and_what_cannot_exist_is_404() {
     }
     assert_eq!(center.get("/api/go/nobody/a.test/b/@v/list").await.status, StatusCode::FORBIDDEN);
     assert_eq!(center.get("/nothing/here").await.status, StatusCode::NOT_FOUND);
+    for path in ["/a.test/b/@v/list", "/a.test/b/@latest"] {
+        assert_eq!(center.get(path).await.status, StatusCode::FORBIDDEN, "{path}");
+    }
 }
 
 #[tokio::test]
@@ -197,6 +200,11 @@ async fn a_wrong_zip_never_ends_cleanly() {
     *old.version_mut() = Version::HTTP_10;
     let answer = center.send(old).await;
     assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "{}", answer.text());
+    // A small one is refused before its first byte, with the reason.
+    upstream.module("a.test/small", "v1.0.0", &module_zip("a.test/other", "v1.0.0", b"x"));
+    let answer = center.get(&format!("{BASE}/a.test/small/@v/v1.0.0.zip")).await;
+    assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
+    assert!(answer.text().contains("zip for a.test/small@v1.0.0 has unexpected file"), "{}", answer.text());
     // And it heals.
     upstream.module("a.test/b", "v1.0.0", &good);
     assert_eq!(center.get(&path).await.body, good);

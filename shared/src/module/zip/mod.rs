@@ -63,6 +63,14 @@ pub enum ZipError {
     /// Not a zip, or one whose parts contradict each other.
     #[error("malformed zip: {0}")]
     Format(String),
+    /// An entry of another module; in the words that the `go` command has for it.
+    #[error("zip for {module} has unexpected file {name}")]
+    Foreign {
+        /// The module and version, `path@version`.
+        module: String,
+        /// The entry's name.
+        name: String,
+    },
     /// An entry that a module zip must not have.
     #[error("zip entry {name:?}: {reason}")]
     Entry {
@@ -116,7 +124,9 @@ fn check_entries(entries: &[Entry], prefix: &str) -> Result<(), ZipError> {
     let mut total = 0_u64;
     for entry in entries {
         let refused = |reason: String| ZipError::entry(&entry.name, reason);
-        let name = entry.name.strip_prefix(prefix).ok_or_else(|| refused(format!("not below {prefix:?}")))?;
+        let foreign =
+            || ZipError::Foreign { module: prefix.trim_end_matches('/').to_owned(), name: entry.name.to_string() };
+        let name = entry.name.strip_prefix(prefix).ok_or_else(foreign)?;
         if name.is_empty() {
             continue;
         }

@@ -69,7 +69,7 @@ fn names_that_a_module_must_not_have() {
         let reason = reason(&below(&names));
         assert!(reason.contains(part), "{names:?}: {reason}");
     }
-    assert!(reason(&zip_of(&[("other.com/m@v1.0.0/x", b"")])).contains("not below"));
+    assert!(reason(&zip_of(&[("other.com/m@v1.0.0/x", b"")])).contains("has unexpected file other.com/m@v1.0.0/x"));
 }
 
 #[test]
