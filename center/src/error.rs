@@ -35,6 +35,8 @@ pub(crate) enum Failure {
     NoRepository(String),
     /// A `go` command was pointed at a repository that is not here.
     NotServed(String),
+    /// A `go` command was pointed at the center without a repository.
+    NoBase,
     /// There is nothing at this path.
     NoRoute,
     /// A parameter or header is malformed.
@@ -115,6 +117,9 @@ impl Failure {
             // 404 would send `go` to its next proxy, private names with it, for what is a slip in a configuration.
             Self::NotServed(name) => {
                 Row::new(StatusCode::FORBIDDEN, "blocked", format!("there is no repository {name:?} here"))
+            }
+            Self::NoBase => {
+                Row::new(StatusCode::FORBIDDEN, "blocked", "modules are served below /api/go/<repository>/ here")
             }
             Self::NoRoute => Row::new(StatusCode::NOT_FOUND, "not found", "there is nothing at this path"),
             Self::Loop => Row::new(

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{any, get};
+use http::Uri;
 
 use crate::app::App;
 use crate::envelope::envelop;
@@ -31,7 +32,10 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
         .route("/api/go/{repository}/{*path}", any(module::module))
         .route("/artifactory/api/go/{repository}/{*path}", any(module::module))
         .method_not_allowed_fallback(async || Failure::Method(READ_METHODS))
-        .fallback(async || Failure::NoRoute)
+        .fallback(async |uri: Uri| {
+            let is_module = uri.path().contains("/@v/") || uri.path().ends_with("/@latest");
+            if is_module { Failure::NoBase } else { Failure::NoRoute }
+        })
         .layer(from_fn_with_state(Arc::clone(app), envelop))
         .with_state(Arc::clone(app))
 }
