@@ -11,8 +11,9 @@ run() { # WHAT TEST-FILE VARIABLE=VALUE...
   env "$@" cargo test --workspace --test "$test" -- --nocapture 2>&1 | tee "$out"
   rows+="| $what | $* | $((SECONDS - started)) s |"$'\n'
 }
-run 'kill -9 in the middle of fills, alternating edge and center' kills MODTIER_KILLS="${KILLS:-400}"
-run 'questions to golang.org/x/mod answered alike' module_oracle MODTIER_CASES="${CASES:-3000000}"
+run 'kill -9 in the middle of fills and publishes, of the edge and of the center so often each' kills MODTIER_KILLS="${KILLS:-200}"
+run 'questions to golang.org/x/mod answered alike, so many for each operation' module_oracle MODTIER_CASES="${CASES:-400000}"
+run 'damaged zips judged as golang.org/x/mod/zip does' module_zip_oracle MODTIER_ZIPS="${ZIPS:-60000}"
 {
   echo "# Deep tests"
   echo

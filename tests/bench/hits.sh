@@ -34,7 +34,7 @@ curl -fsS -o /dev/null -u ":$(cat "$work/data/token")" -T "$work/module.zip" "$c
 
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 mkdir -p "$work/nginx"
-sed "s#LISTEN#127.0.0.1:$port#; s#http://CENTER#$center#" tests/bench/nginx.conf >"$work/nginx/nginx.conf"
+sed "s#USER#$(id -un)#; s#GROUP#$(id -gn)#; s#LISTEN#127.0.0.1:$port#; s#http://CENTER#$center#" tests/bench/nginx.conf >"$work/nginx/nginx.conf"
 PATH=$PATH:/usr/sbin nginx -p "$work/nginx" -c "$work/nginx/nginx.conf" -e "$work/nginx/error.log" &
 nginx=$!
 peer=http://127.0.0.1:$port
