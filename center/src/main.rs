@@ -76,7 +76,7 @@ fn main() -> ExitCode {
         Ok(None) => return ExitCode::SUCCESS,
         Err(error) => return fail(BINARY, EXIT_USAGE, &error),
     };
-    shared::telemetry::init(config.log.format, &config.log.level);
+    let _log = shared::telemetry::init(config.log.format, &config.log.level);
     match run(&config, cli.common.announce.as_deref()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(BINARY, EXIT_FAILED, &format_args!("{error:#}")),

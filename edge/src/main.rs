@@ -42,7 +42,7 @@ fn main() -> ExitCode {
         Ok(None) => return ExitCode::SUCCESS,
         Err(error) => return cli::fail("edge", EXIT_USAGE, &error),
     };
-    telemetry::init(config.log.format, &config.log.level);
+    let _log = telemetry::init(config.log.format, &config.log.level);
     match start::run(config, arguments.common.announce.as_deref()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => cli::fail("edge", EXIT_FAILED, &error),

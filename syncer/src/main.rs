@@ -65,7 +65,7 @@ fn main() -> ExitCode {
     let Some(command) = args.command else {
         return fail(BINARY, EXIT_USAGE, &"say what to do: run, or once --go-sum FILE (--help shows more)");
     };
-    shared::telemetry::init(config.log.format, &config.log.level);
+    let _log = shared::telemetry::init(config.log.format, &config.log.level);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(BINARY, EXIT_FAILED, &format!("cannot start threads: {error}")),

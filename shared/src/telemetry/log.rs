@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::JsonFields;
 
@@ -113,16 +114,27 @@ impl JsonSchema for LogFilter {
     }
 }
 
+/// Keeps the log going; dropped at the end of `main`, it waits until the last lines are written.
+#[derive(Debug)]
+#[must_use = "without it the log ends at once"]
+pub struct LogGuard(#[expect(dead_code, reason = "it works by being dropped")] WorkerGuard);
+
+/// Lines that may wait for a slow stderr. More are dropped: a full pipe or disk must not stop a serving thread.
+const WAITING_LINES_MAX: usize = 32_768;
+
 /// Starts the log of this process. A second call changes nothing. `level` comes from a [`LogFilter`]; should it not be
-/// one, `info` is taken.
-pub fn init(format: LogFormat, level: &str) {
+/// one, `info` is taken. Lines are written by a thread of their own.
+pub fn init(format: LogFormat, level: &str) -> LogGuard {
     let filter = EnvFilter::builder().parse(level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let (writer, guard) =
+        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING_LINES_MAX).finish(std::io::stderr());
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     // A second start fails because a log is there already: that one stays.
     let _ = match format {
         LogFormat::Human => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
         LogFormat::Json => lines.fmt_fields(JsonFields::new()).event_format(Ecs).try_init(),
     };
+    LogGuard(guard)
 }
 
 #[cfg(test)]
@@ -143,7 +155,7 @@ mod tests {
 
     #[test]
     fn starting_twice_does_not_panic() {
-        init(LogFormat::Json, "info");
-        init(LogFormat::Human, "debug");
+        let _first = init(LogFormat::Json, "info");
+        let _second = init(LogFormat::Human, "debug");
     }
 }

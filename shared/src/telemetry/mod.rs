@@ -6,7 +6,7 @@ mod log;
 mod metrics;
 
 pub use self::http_metrics::HttpMetrics;
-pub use self::log::{LogConfig, LogFilter, LogFormat, init};
+pub use self::log::{LogConfig, LogFilter, LogFormat, LogGuard, init};
 pub use self::metrics::{
     counter, counter_vec, float_gauge, float_gauge_vec, gauge, gauge_vec, histogram, histogram_vec, metrics_reference,
     registry, render,
