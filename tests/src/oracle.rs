@@ -1,7 +1,7 @@
 //! The Go library's own answers: builds and runs `tests/oracle`, a program around `golang.org/x/mod`.
 
 use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde::{Deserialize, Serialize};
@@ -44,7 +44,7 @@ impl Oracle {
     pub fn start() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let program = dir.path().join("oracle");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("oracle");
+        let source = crate::workspace().join("tests/oracle");
         let built = Command::new("go")
             .args(["build", "-mod=readonly", "-buildvcs=false", "-o"])
             .arg(&program)

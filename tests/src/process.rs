@@ -235,9 +235,11 @@ pub fn binary(name: &str) -> PathBuf {
     })
 }
 
-/// The root of the checkout.
+/// The root of the checkout, as `cargo test` says it at run time: a path that was compiled in would be another checkout's,
+/// where two of them share a build cache.
 pub fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ stands in the workspace").to_owned()
+    let tests = std::env::var_os("CARGO_MANIFEST_DIR").expect("the tests are run by cargo test");
+    Path::new(&tests).parent().expect("tests/ stands in the workspace").to_owned()
 }
 
 fn is_executable(path: &Path) -> bool {

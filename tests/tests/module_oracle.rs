@@ -7,8 +7,6 @@ mod answers;
 #[path = "module_oracle/generate.rs"]
 mod generate;
 
-use std::path::Path;
-
 use answers::{OPERATIONS, Operation};
 use generate::Generator;
 use modtier_tests::Seed;
@@ -111,7 +109,7 @@ fn compare(operation: &Operation, questions: &[Question], answers: &[Answer]) ->
 
 /// The lines of a file of `tests/corpus`, each a JSON value.
 fn corpus<T: serde::de::DeserializeOwned>(file: &str) -> Vec<T> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(file);
+    let path = modtier_tests::workspace().join("tests/corpus").join(file);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let cases: Vec<T> = text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
     assert!(!cases.is_empty(), "{} is empty", path.display());
