@@ -120,7 +120,7 @@ impl Redis {
             .current_dir(dir.path())
             .stdout(Stdio::null())
             .spawn()
-            .expect("redis-server is installed (make deps)");
+            .expect("redis-server is installed (make test does it)");
         let redis = Self { process, dir };
         let deadline = Instant::now() + Duration::from_secs(10);
         while redis.open().await.is_err() {
