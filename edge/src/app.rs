@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::{ArcSwap, Guard};
 use shared::fill::{FillError, FillErrorKind, Flights, Spooled};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -15,8 +16,8 @@ use crate::upstream::{FillHead, Upstream};
 /// Everything that a request needs.
 #[derive(Debug)]
 pub(crate) struct App {
-    /// The settings.
-    pub(crate) config: Config,
+    /// The settings; read them through [`App::config`].
+    pub(crate) settings: ArcSwap<Config>,
     /// This edge's name.
     pub(crate) edge_id: String,
     /// Both tiers.
@@ -38,6 +39,11 @@ pub(crate) struct App {
 }
 
 impl App {
+    /// The settings as they are now; a reload replaces them as a whole.
+    pub(crate) fn config(&self) -> Guard<Arc<Config>> {
+        self.settings.load()
+    }
+
     /// What the cache holds for a key: from memory at once, else from the disk without holding up this thread.
     pub(crate) async fn held(&self, key: &Key) -> Option<(Entry, Freshness)> {
         if let Some((entry, Freshness::Fresh)) = self.cache.memory(key) {

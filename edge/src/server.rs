@@ -139,13 +139,13 @@ struct Reused;
 impl Service {
     /// The service of `app`.
     pub(crate) fn new(app: Arc<App>) -> Self {
-        let connections = Arc::new(Semaphore::new(app.config.limits.connections_max));
+        let connections = Arc::new(Semaphore::new(app.config().limits.connections_max));
         Self { app, connections }
     }
 
     /// Reads a request's header; `None` ends the connection.
     async fn read_request(&self, session: &mut ServerSession, stopping: &ShutdownWatch) -> Option<()> {
-        let limits = &self.app.config.limits;
+        let limits = &self.app.config().limits;
         let reused = session.take_connection_user_context().is_some();
         let idle = if reused { limits.client_idle.get() } else { Duration::ZERO };
         let patience = idle + limits.client_header.get();
@@ -190,7 +190,7 @@ impl Service {
             }
         };
         // Whatever was not read by then makes Pingora close the connection after the response.
-        let _ = tokio::time::timeout(self.app.config.limits.client_header.get(), reading).await;
+        let _ = tokio::time::timeout(self.app.config().limits.client_header.get(), reading).await;
     }
 }
 
@@ -201,7 +201,7 @@ impl HttpServerApp for Service {
         mut session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        let limits = &self.app.config.limits;
+        let limits = &self.app.config().limits;
         session.set_pipelining_enabled(true);
         session.set_keepalive(Some(limits.client_idle.get().as_secs().max(1)));
         session.set_read_timeout(Some(limits.client_header.get()));

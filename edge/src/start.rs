@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use shared::cli::{Announcement, announce};
 use shared::fill::Flights;
 use tokio::runtime::Runtime;
@@ -80,8 +81,8 @@ impl Edge {
             }
         });
         let service = Arc::new(Service::new(Arc::clone(&app)));
-        let grace = app.config.limits.shutdown_grace.get();
-        let threads = serving_listeners(service_listener, app.config.limits.serving_threads)?;
+        let grace = app.config().limits.shutdown_grace.get();
+        let threads = serving_listeners(service_listener, app.config().limits.serving_threads)?;
         let serving = runtime::serving(threads, |listener| accept(Arc::clone(&service), listener, grace))
             .map_err(|error| format!("cannot start serving threads: {error}"))?;
         Ok(Self { app, listen, admin, behind, serving })
@@ -134,7 +135,7 @@ fn build(config: Config, behind: &Runtime) -> Result<App, String> {
         stopping: watch::Sender::new(false),
         stopped: watch::Sender::new(false),
         edge_id,
-        config,
+        settings: ArcSwap::from_pointee(config),
     })
 }
 

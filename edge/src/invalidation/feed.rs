@@ -45,7 +45,7 @@ impl Source for Feed {
             other => return Err(SourceError(format!("the feed answered {other}"))),
         }
         let body = read_text(response, patience).await?;
-        let repo = &self.app.config.repository;
+        let repo = &self.app.config().repository;
         let changes = body.lines().filter(|line| !line.is_empty()).map(|line| read_record(line, repo));
         Ok(Arrived::Changes { changes: changes.collect::<Result<_, _>>()?, head })
     }

@@ -101,7 +101,7 @@ impl Follower {
             knows_where = began.is_ok();
         }
         loop {
-            if let Some(url) = self.app.config.redis_url().map(ToOwned::to_owned) {
+            if let Some(url) = self.app.config().redis_url().map(ToOwned::to_owned) {
                 if let Err(error) = self.follow_stream(&url).await {
                     self.note_stream_trouble(&error);
                 }
@@ -203,7 +203,7 @@ impl Follower {
         if !fresh.is_empty() {
             let count = fresh.len() as u64;
             let recorded_at: Vec<u64> = fresh.iter().map(|change| change.timestamp).collect();
-            let (cache, repo) = (Arc::clone(&self.app.cache), self.app.config.repository.clone());
+            let (cache, repo) = (Arc::clone(&self.app.cache), self.app.config().repository.clone());
             let applied = tokio::task::spawn_blocking(move || cache.apply(&repo, &fresh)).await;
             applied
                 .map_err(|error| SourceError(format!("applying changes: {error}")))?
@@ -244,7 +244,7 @@ impl Follower {
     }
 
     fn cursor(&self) -> ChangeId {
-        self.app.cache.cursor(&self.app.config.repository)
+        self.app.cache.cursor(&self.app.config().repository)
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) async fn reconcile(app: &Arc<App>) -> Result<(), SourceError> {
         serde_json::from_str(&text).map_err(|error| SourceError(format!("the manifest cannot be read: {error}")))?;
     let removed = tombstones(app, &manifest).await?;
     let count = removed.len();
-    let (repo, head) = (app.config.repository.clone(), manifest.head);
+    let (repo, head) = (app.config().repository.clone(), manifest.head);
     app.with_cache(move |cache| cache.reset_after_gap(&repo, head, &removed))
         .await
         .map_err(|error| SourceError(format!("reconciling: {error}")))?
@@ -56,7 +56,7 @@ async fn tombstones(app: &Arc<App>, manifest: &Manifest) -> Result<Vec<Change>, 
     for (number, digest) in manifest.buckets.iter().enumerate() {
         if *digest != empty {
             let lines = get(app, &format!("manifest/{number}")).await?;
-            removed.extend(removals(&lines, &app.config.repository, manifest.head));
+            removed.extend(removals(&lines, &app.config().repository, manifest.head));
         }
     }
     Ok(removed)

@@ -54,7 +54,7 @@ impl Stream {
     /// Connects and sets the group to the cursor: entries above it are delivered again, those below are confirmed.
     pub(crate) async fn connect(app: &App, url: &str, cursor: ChangeId) -> Result<Self, SourceError> {
         let mut connection = connect(url, BLOCK + ANSWER).await?;
-        let key = format!("meta:{}", app.config.repository);
+        let key = format!("meta:{}", app.config().repository);
         let group = format!("edge:{}", app.edge_id);
         let at = cursor.to_string();
         let created: Result<Value, RedisError> =
@@ -75,7 +75,7 @@ impl Stream {
             key,
             group,
             consumer: app.edge_id.clone(),
-            repo: app.config.repository.clone(),
+            repo: app.config().repository.clone(),
             unconfirmed: Vec::new(),
             pending_first: true,
         })
@@ -161,7 +161,7 @@ impl RelayWatch {
     /// Connects.
     pub(crate) async fn connect(app: &App, url: &str) -> Result<Self, SourceError> {
         let connection = connect(url, ANSWER).await?;
-        Ok(Self { connection, key: format!("relay:{}", app.config.repository), ahead_since: None })
+        Ok(Self { connection, key: format!("relay:{}", app.config().repository), ahead_since: None })
     }
 
     /// One look: an error when the stream cannot be relied on.
@@ -187,7 +187,7 @@ impl RelayWatch {
     pub(crate) async fn until_unhealthy(&mut self, app: &App) -> SourceError {
         loop {
             tokio::time::sleep(WATCH_EVERY).await;
-            if let Err(error) = self.check(app.cache.cursor(&app.config.repository)).await {
+            if let Err(error) = self.check(app.cache.cursor(&app.config().repository)).await {
                 return error;
             }
         }
@@ -196,7 +196,7 @@ impl RelayWatch {
 
 /// Says every ten seconds how far this edge is, where Redis is configured. Never ends.
 pub(super) async fn heartbeat(app: Arc<App>) {
-    let Some(url) = app.config.redis_url().map(ToOwned::to_owned) else {
+    let Some(url) = app.config().redis_url().map(ToOwned::to_owned) else {
         return std::future::pending().await;
     };
     let mut connection = None;
@@ -216,12 +216,12 @@ pub(super) async fn heartbeat(app: Arc<App>) {
 
 async fn beat(app: &App, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
     let key = format!("edge:{}", app.edge_id);
-    let cursor = app.cache.cursor(&app.config.repository).to_string();
+    let cursor = app.cache.cursor(&app.config().repository).to_string();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     redis::pipe()
         .cmd("HSET")
         .arg(&key)
-        .arg(&["repo", &app.config.repository, "cursor", &cursor, "time", &now.to_string()])
+        .arg(&["repo", &app.config().repository, "cursor", &cursor, "time", &now.to_string()])
         .ignore()
         .cmd("EXPIRE")
         .arg(&key)

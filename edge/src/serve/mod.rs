@@ -49,7 +49,7 @@ pub(crate) enum Ended {
 pub(crate) async fn request(app: &Arc<App>, session: &mut ServerSession) -> Ended {
     let started = Instant::now();
     let ask = Ask::read(session);
-    let target = ask.target(&app.edge_id, &app.config.tenant);
+    let target = ask.target(&app.edge_id, &app.config().tenant);
     let route = target.as_ref().map_or("refused", Target::route);
     let answer = match target {
         Ok(Target::Front) => Ok(pages::front(app, ask.host.as_deref())),
@@ -62,7 +62,7 @@ pub(crate) async fn request(app: &Arc<App>, session: &mut ServerSession) -> Ende
     let answer = answer.unwrap_or_else(|error| Answer::error(&error, &ask.request_id));
     let x_cache = answer.x_cache;
     if let Some(result) = x_cache {
-        app.metrics.cache_request(&app.config.repository, route, result);
+        app.metrics.cache_request(&app.config().repository, route, result);
     }
     let envelope = Envelope { request_id: ask.request_id.clone(), edge_id: app.edge_id.clone(), head: ask.is_head() };
     let sent = respond::send(session, &envelope, &ask.conditions, answer, &app.behind).await;
@@ -75,7 +75,7 @@ pub(crate) async fn request(app: &Arc<App>, session: &mut ServerSession) -> Ende
 
 /// An artefact, or a part of a checksum database: cache, then fill.
 async fn artefact(app: &Arc<App>, ask: &Ask, request: &Request) -> Result<Answer, EdgeError> {
-    let key = Key::of(&app.config.repository, request);
+    let key = Key::of(&app.config().repository, request);
     let held = app.held(&key).await;
     match &held {
         Some((entry, Freshness::Fresh)) => return Ok(from_held(app, ask, request, entry, None)),

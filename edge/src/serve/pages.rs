@@ -13,7 +13,7 @@ pub(super) fn front(app: &App, host: Option<&str>) -> Answer {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']');
         !host.is_empty() && host.len() <= 255 && host.bytes().all(plain)
     };
-    let listen = app.config.listen.clone();
+    let listen = app.config().listen.clone();
     let host = host.filter(is_host).unwrap_or(&listen);
     let page = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Modtier</title></head><body>\n\

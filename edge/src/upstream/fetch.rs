@@ -51,7 +51,7 @@ impl Fetch {
         put(header::VIA, &app.upstream.via(self.via.as_deref()));
         put(HeaderName::from_static("x-request-id"), &self.request_id);
         if self.mutable {
-            let cursor = app.cache.cursor(&app.config.repository);
+            let cursor = app.cache.cursor(&app.config().repository);
             if cursor != ChangeId::ZERO {
                 put(HeaderName::from_static("x-min-change-id"), &cursor.to_string());
             }
