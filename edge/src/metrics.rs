@@ -24,6 +24,8 @@ pub(crate) struct Metrics {
     pub(crate) changes: IntCounterVec,
     /// Holes in the change stream.
     pub(crate) gaps: IntCounter,
+    /// What the manifest showed to have been missed.
+    pub(crate) repairs: IntCounterVec,
     /// From the center's record of a change to its application here.
     pub(crate) sync_duration: Histogram,
     cache_evictions: IntCounter,
@@ -65,6 +67,11 @@ impl Metrics {
             ),
             changes: counter_vec("changes_total", "Change records applied, by the way they came.", &["channel"]),
             gaps: counter("gaps_total", "Holes found in the change stream and closed from the feed."),
+            repairs: counter_vec(
+                "edge_repairs_total",
+                "Missed changes that the comparison with the center's manifest found and repaired.",
+                &["what"],
+            ),
             sync_duration: histogram(
                 "sync_duration_seconds",
                 "From the center's record of a change to its application at this edge.",

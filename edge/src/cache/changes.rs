@@ -50,7 +50,7 @@ pub(crate) enum ApplyError {
 }
 
 /// What a run of changes comes to.
-struct Plan<'a> {
+pub(super) struct Plan<'a> {
     batch: Batch<'a>,
     tombstones: Pending,
     eras: EraState,
@@ -139,13 +139,13 @@ impl Store {
         Ok(count)
     }
 
-    fn release_all(&self, digests: &BTreeSet<Digest>) {
+    pub(super) fn release_all(&self, digests: &BTreeSet<Digest>) {
         for digest in digests {
             self.release_quietly(digest);
         }
     }
 
-    fn plan(&self) -> Plan<'_> {
+    pub(super) fn plan(&self) -> Plan<'_> {
         Plan {
             batch: self.index.batch(),
             tombstones: Pending::default(),
@@ -164,7 +164,7 @@ impl Store {
         Ok(released)
     }
 
-    fn write_plan(&self, plan: Plan<'_>) -> Result<BTreeSet<Digest>, CacheError> {
+    pub(super) fn write_plan(&self, plan: Plan<'_>) -> Result<BTreeSet<Digest>, CacheError> {
         let Plan { mut batch, tombstones, eras, touched, released, refused: _ } = plan;
         tombstones.put(&mut batch);
         if eras != self.eras.state() {
@@ -179,7 +179,7 @@ impl Store {
     }
 
     /// Adds to the plan what a change does.
-    fn enact(&self, repo: &str, change: &Change, plan: &mut Plan<'_>) -> Result<(), CacheError> {
+    pub(super) fn enact(&self, repo: &str, change: &Change, plan: &mut Plan<'_>) -> Result<(), CacheError> {
         let module = change.module_id.as_str();
         let stale = |mutables| Touched { mutables, drops: false };
         let touched = match effect(change) {

@@ -29,11 +29,13 @@ mod index;
 mod key;
 mod lookup;
 mod memory;
+mod repair;
 mod store;
 #[cfg(test)]
 mod tests;
 mod tombstone;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,6 +52,7 @@ use self::evict::Sweeper;
 pub(crate) use self::fill::Ticket;
 pub(crate) use self::freshness::{Freshness, FreshnessPolicy};
 pub(crate) use self::key::Key;
+pub(crate) use self::repair::{Listed, Repaired};
 use self::store::Store;
 
 /// What the cache is built from.
@@ -207,6 +210,18 @@ impl Cache {
     /// versions, from the manifest) takes the place of the tombstones, the cursor is set to `head`; one batch. Blocks.
     pub(crate) fn reset_after_gap(&self, repo: &str, head: ChangeId, removed: &[Change]) -> Result<(), CacheError> {
         self.store.reset_after_gap(repo, head, removed)
+    }
+
+    /// Brings what is held of some modules into line with what the center's manifest lists of them. Blocks.
+    ///
+    /// `None`: the changes up to `head` are not all applied yet, and nothing was compared.
+    pub(crate) fn repair(
+        &self,
+        repo: &str,
+        head: ChangeId,
+        listed: &BTreeMap<String, Listed>,
+    ) -> Result<Option<Repaired>, CacheError> {
+        self.store.repair(repo, head, listed)
     }
 
     /// Whether changes arrive; while they do not, mutables stay fresh for a shorter time. Starts as `false`.

@@ -22,6 +22,12 @@ struct Tombstone {
     restored: Option<ChangeId>,
 }
 
+impl Tombstone {
+    fn stands(self) -> bool {
+        self.removed.is_some() && self.restored < self.removed
+    }
+}
+
 const PREFIX: &[u8] = b"tombstone\0";
 
 /// What a tombstone stands for. Empty strings: all of them.
@@ -39,15 +45,26 @@ pub(super) fn refuses(index: &Index, key: &Key, began: ChangeId) -> Result<bool,
     let Some(version) = key.version() else {
         return Ok(false);
     };
-    let (repo, module) = (key.repo(), key.module_path());
+    let whole = over(index, (key.repo(), key.module_path(), version))?;
+    Ok(whole.removed.is_some_and(|removed| removed > began) || whole.stands())
+}
+
+/// Whether a version counts as removed now.
+pub(super) fn stands(index: &Index, version: (&str, &str, &str)) -> Result<bool, CacheError> {
+    Ok(over(index, version)?.stands())
+}
+
+/// All that lies over a version: its own record, its module's, its repository's.
+fn over(index: &Index, (repo, module, version): (&str, &str, &str)) -> Result<Tombstone, CacheError> {
     let records = [
         read(index, &key_of(repo, module, version))?,
         read(index, &key_of(repo, module, ""))?,
         read(index, &key_of(repo, "", ""))?,
     ];
-    let removed = records.iter().filter_map(|record| record.removed).max();
-    let restored = records.iter().filter_map(|record| record.restored).max();
-    Ok(removed.is_some_and(|removed| removed > began || restored < Some(removed)))
+    Ok(Tombstone {
+        removed: records.iter().filter_map(|record| record.removed).max(),
+        restored: records.iter().filter_map(|record| record.restored).max(),
+    })
 }
 
 /// Changes of tombstones that are on their way into the index.

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use shared::config::Period;
 use shared::telemetry::LogConfig;
 
 use self::cache::{CacheSettings, FreshnessSettings};
@@ -36,6 +37,8 @@ pub(crate) struct Config {
     pub(crate) edge_id: String,
     /// Redis, the fast way for changes. Without it, changes are taken from the center's feed.
     pub(crate) redis: RedisSettings,
+    /// How what is held is kept in step with the center, besides following its changes.
+    pub(crate) sync: SyncSettings,
     /// Sizes of the cache.
     pub(crate) cache: CacheSettings,
     /// How long answers stay fresh.
@@ -57,6 +60,7 @@ impl Default for Config {
             tenant: "default".into(),
             edge_id: String::new(),
             redis: RedisSettings::default(),
+            sync: SyncSettings::default(),
             cache: CacheSettings::default(),
             freshness: FreshnessSettings::default(),
             limits: LimitSettings::default(),
@@ -71,6 +75,20 @@ impl Default for Config {
 pub(crate) struct RedisSettings {
     /// `redis://[user:password@]host:port/[database]`; empty: no Redis.
     pub(crate) url: String,
+}
+
+/// How what is held is kept in step with the center, besides following its changes.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SyncSettings {
+    /// How often what is held is compared with the center's manifest, give or take a fifth.
+    pub(crate) reconcile: Period,
+}
+
+impl Default for SyncSettings {
+    fn default() -> Self {
+        Self { reconcile: Period::secs(5 * 60) }
+    }
 }
 
 impl Config {

@@ -12,8 +12,11 @@
 //!                                                                           ▼
 //!                                      reconcile: head first, mutables stale, tombstones, cursor = head
 //! ```
+//!
+//! Beside it, what is held is compared with the manifest every few minutes: that finds what no id can show.
 
 pub(crate) mod apply;
+mod compare;
 mod feed;
 mod reconcile;
 mod redis;
@@ -72,12 +75,14 @@ pub(crate) struct SourceError(pub(crate) String);
 pub(crate) async fn follow(app: Arc<App>) {
     let mut stopping = app.stopping.subscribe();
     let heartbeat = redis::heartbeat(Arc::clone(&app));
+    let comparison = compare::regularly(Arc::clone(&app));
     let follower = Follower { app, feed_failures: 0, is_feed_known: false, stream_trouble: None };
     tokio::select! {
         biased;
         _ = stopping.wait_for(|stopping| *stopping) => {}
         () = follower.run() => {}
         () = heartbeat => {}
+        () = comparison => {}
     }
 }
 

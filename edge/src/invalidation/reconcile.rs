@@ -18,19 +18,20 @@ use crate::app::App;
 /// How long the center may take over a manifest: it may have to compute it.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// The center's manifest without its lines.
 #[derive(Debug, Deserialize)]
-struct Manifest {
-    head: ChangeId,
+pub(super) struct Manifest {
+    /// The log's head, at least of which it is true.
+    pub(super) head: ChangeId,
     #[expect(dead_code, reason = "part of the document; the buckets say more")]
     root: Digest,
-    buckets: Vec<Digest>,
+    /// SHA-256 of each bucket's lines.
+    pub(super) buckets: Vec<Digest>,
 }
 
 /// Brings the cache to the manifest's head.
 pub(super) async fn reconcile(app: &Arc<App>) -> Result<(), SourceError> {
-    let text = get(app, "manifest").await?;
-    let manifest: Manifest =
-        serde_json::from_str(&text).map_err(|error| SourceError(format!("the manifest cannot be read: {error}")))?;
+    let manifest = manifest(app).await?;
     let removed = tombstones(app, &manifest).await?;
     let count = removed.len();
     let (repo, head) = (app.config().repository.clone(), manifest.head);
@@ -78,7 +79,14 @@ fn removals<'a>(lines: &'a str, repo: &'a str, head: ChangeId) -> impl Iterator<
     })
 }
 
-async fn get(app: &Arc<App>, path: &str) -> Result<String, SourceError> {
+/// Asks for the manifest.
+pub(super) async fn manifest(app: &Arc<App>) -> Result<Manifest, SourceError> {
+    let text = get(app, "manifest").await?;
+    serde_json::from_str(&text).map_err(|error| SourceError(format!("the manifest cannot be read: {error}")))
+}
+
+/// Asks for the manifest or a part of it.
+pub(super) async fn get(app: &Arc<App>, path: &str) -> Result<String, SourceError> {
     let response = app.upstream.ask_api(path, PATIENCE).await.map_err(|error| SourceError(error.message))?;
     if !response.status().is_success() {
         return Err(SourceError(format!("the center answered {} for its {path}", response.status())));

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use shared::change::{Change, ChangeId, EventType, Kind};
+use shared::digest::Digest;
 use tempfile::TempDir;
 
 use super::anything_changed;
@@ -238,4 +239,30 @@ async fn without_a_relay_that_is_alive_the_feed_is_followed() {
     drop(redis);
     center.reply_api("changes", lines(&[list_changed(5), list_changed(6)]));
     until(&edge, "goes on without Redis", |report| report["cursor"] == "7-6").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_that_no_change_told_of_is_found_in_the_manifest() {
+    let center = Center::start().await;
+    center.reply_api("manifest", manifest(id(3)));
+    center.reply_api("changes", String::new());
+    let edge = TestEdge::start(&center, |config| config.sync.reconcile = shared::config::Period::secs(1));
+    until(&edge, "begins", |report| report["cursor"] == "7-3").await;
+    let zip = "example.com/a/@v/v1.0.0.zip";
+    center.reply(zip, Reply::right(vec![b'z'; 100_000], Proof::Header));
+    edge.get(zip).await;
+    assert_eq!(edge.get(zip).await.x_cache(), "HIT");
+    let line = format!("tombstone example.com/a v1.0.0 {}\n", "0".repeat(64));
+    let bucket = Digest::of(b"example.com/a").as_bytes()[0];
+    let mut buckets = vec![Digest::of(b""); 256];
+    buckets[usize::from(bucket)] = Digest::of(line.as_bytes());
+    center.reply(zip, Reply::Refusal(410, "gone: removed by an administrator"));
+    center.reply_api(&format!("manifest/{bucket}"), line);
+    let moved = serde_json::json!({ "head": id(3), "root": buckets[0], "buckets": buckets });
+    center.reply_api("manifest", moved.to_string());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while edge.get(zip).await.status != 410 {
+        assert!(Instant::now() < deadline, "the removal is found");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

@@ -5,6 +5,7 @@ mod evicting;
 mod keeping;
 mod killed;
 mod racing;
+mod repairing;
 
 use std::fs;
 use std::io::Write as _;

@@ -1,0 +1,125 @@
+//! Repair: what is held, compared with what the center's manifest lists, and brought into line where a change was missed.
+//!
+//! Ids without holes find every change that does not arrive. What they cannot find is a change that was counted and not
+//! carried out, or a disk that was put back to an older day. The manifest shows the outcome, whatever happened: versions that
+//! were removed and are still served, versions that are back and still refused, and lists that lack a version.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use shared::change::{Change, ChangeId, EventType, Kind, SCHEMA};
+use shared::module::pseudo::is_pseudo_version;
+
+use super::CacheError;
+use super::entry::{EntryBody, Row};
+use super::index::Family;
+use super::key;
+use super::lookup::Body;
+use super::store::Store;
+use super::tombstone;
+
+/// What the manifest says of one module.
+#[derive(Debug, Default)]
+pub(crate) struct Listed {
+    /// Versions that the center holds.
+    pub(crate) versions: BTreeSet<String>,
+    /// Versions that were removed.
+    pub(crate) removed: BTreeSet<String>,
+}
+
+/// What had to be mended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Repaired {
+    /// Versions that were served and are removed.
+    pub(crate) removed: usize,
+    /// Versions that were refused and are there again.
+    pub(crate) restored: usize,
+    /// Lists that lacked a version.
+    pub(crate) lists: usize,
+}
+
+impl Store {
+    /// `None`: this edge has not yet applied the changes up to `head`, so what differs is only late.
+    pub(super) fn repair(
+        &self,
+        repo: &str,
+        head: ChangeId,
+        listed: &BTreeMap<String, Listed>,
+    ) -> Result<Option<Repaired>, CacheError> {
+        let mut repaired = Repaired::default();
+        let released = {
+            let _writer = self.lock_writer();
+            // What is mended counts as having happened now: a later change of the same version has a larger id and beats it.
+            let cursor = self.cursor(repo);
+            if cursor < head || cursor.epoch != head.epoch {
+                return Ok(None);
+            }
+            let mut missed = Vec::new();
+            for (module, listed) in listed {
+                for version in &listed.removed {
+                    if !tombstone::stands(&self.index, (repo, module, version))? {
+                        repaired.removed += 1;
+                        missed.push(change(cursor, repo, module, EventType::Delete, Kind::Version, Some(version)));
+                    }
+                }
+                for version in &listed.versions {
+                    if tombstone::stands(&self.index, (repo, module, version))? {
+                        repaired.restored += 1;
+                        missed.push(change(cursor, repo, module, EventType::Create, Kind::Version, Some(version)));
+                    }
+                }
+                if self.list_lacks(repo, module, &listed.versions)? {
+                    repaired.lists += 1;
+                    missed.push(change(cursor, repo, module, EventType::Update, Kind::Module, None));
+                }
+            }
+            if missed.is_empty() {
+                return Ok(Some(repaired));
+            }
+            let mut plan = self.plan();
+            for change in &missed {
+                self.enact(repo, change, &mut plan)?;
+            }
+            self.write_plan(plan)?
+        };
+        self.release_all(&released);
+        Ok(Some(repaired))
+    }
+
+    /// Whether a list that is held, and not stale already, lacks a version that the center holds.
+    fn list_lacks(&self, repo: &str, module: &str, versions: &BTreeSet<String>) -> Result<bool, CacheError> {
+        let value = self.index.get(Family::Entries, &key::list_key(module, repo))?;
+        let Some(row) = value.and_then(|value| Row::decode(&value)).filter(|row| !row.stale) else {
+            return Ok(false);
+        };
+        let Body::Whole(EntryBody::Memory(list)) = self.body(&row)? else {
+            return Ok(false);
+        };
+        let known: BTreeSet<&[u8]> = list.split(|byte| *byte == b'\n').collect();
+        Ok(versions.iter().any(|version| !is_pseudo_version(version) && !known.contains(version.as_bytes())))
+    }
+}
+
+fn change(
+    id: ChangeId,
+    repo: &str,
+    module: &str,
+    event_type: EventType,
+    kind: Kind,
+    version: Option<&String>,
+) -> Change {
+    Change {
+        id,
+        repo: repo.to_owned(),
+        event_type,
+        module_id: module.to_owned(),
+        version: version.cloned(),
+        kind,
+        timestamp: 0,
+        sha256: None,
+        h1: None,
+        origin: None,
+        reason: "reconcile".to_owned(),
+        schema: SCHEMA,
+        traceparent: None,
+    }
+}
