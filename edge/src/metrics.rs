@@ -46,7 +46,7 @@ impl Metrics {
             ),
             upstream_requests: counter_vec(
                 "upstream_requests_total",
-                "Requests to upstreams, by whether an answer came that says anything.",
+                "Requests to upstreams, by what came of them: `answered`, or how they failed.",
                 &["upstream", "outcome"],
             ),
             upstream_rtt: histogram_vec(
@@ -102,10 +102,13 @@ impl Metrics {
         self.cache_requests.with_label_values(&["edge", repo, artefact, result]).inc();
     }
 
-    /// Counts a request to an upstream.
-    pub(crate) fn upstream_answered(&self, upstream: &str, failed: bool, took: Duration) {
-        let outcome = if failed { "failed" } else { "answered" };
+    /// Counts what came of a request to an upstream.
+    pub(crate) fn upstream_request(&self, upstream: &str, outcome: &str) {
         self.upstream_requests.with_label_values(&[upstream, outcome]).inc();
+    }
+
+    /// Counts the time to the first byte of an upstream's answer.
+    pub(crate) fn upstream_first_byte(&self, upstream: &str, took: Duration) {
         self.upstream_rtt.with_label_values(&[upstream]).observe(took.as_secs_f64());
     }
 

@@ -34,7 +34,7 @@ use crate::app::App;
 use crate::cache::{Freshness, Key};
 use crate::error::EdgeError;
 use crate::respond::{self, Answer, Envelope, Sent, XCache};
-use crate::upstream::{self, Fetch, FillHead};
+use crate::upstream::{self, Fetch, FillHead, RouteKey};
 
 /// Whether the connection can go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,7 +127,7 @@ async fn filled(app: &Arc<App>, ask: &Ask, request: &Request, key: &Key) -> Resu
         return match answered {
             Ok(answer) => Ok(answer),
             Err(error) if error.kind == FillErrorKind::Storage => {
-                let passed = upstream::pass_through(app, &fetch(ask, request, key)).await?;
+                let passed = upstream::pass_through(app, &fetch(app, ask, request, key)).await?;
                 from_passed(ask, request, passed).await
             }
             Err(error) => Err(error.into()),
@@ -141,19 +141,21 @@ type Fill = Arc<shared::fill::Fill<FillHead>>;
 /// The one fill of the key, begun if none is under way. It goes on when this client leaves.
 fn join(app: &Arc<App>, ask: &Ask, request: &Request, key: &Key) -> Fill {
     let (fill, joined) =
-        app.flights.join(key.clone(), |writer| upstream::fill(Arc::clone(app), fetch(ask, request, key), writer));
+        app.flights.join(key.clone(), |writer| upstream::fill(Arc::clone(app), fetch(app, ask, request, key), writer));
     tracing::debug!(request_id = %ask.request_id, path = %ask.path, coalesced = joined == Joined::Coalesced, "fill");
     fill
 }
 
-fn fetch(ask: &Ask, request: &Request, key: &Key) -> Fetch {
-    let mutable = match request {
-        Request::Module(module) => module.artefact.is_mutable(),
-        Request::Sumdb(sumdb) => matches!(sumdb.part, SumdbPart::Latest),
+fn fetch(app: &App, ask: &Ask, request: &Request, key: &Key) -> Fetch {
+    let (module, mutable) = match request {
+        Request::Module(module) => (Some(module.module.to_string()), module.artefact.is_mutable()),
+        Request::Sumdb(sumdb) => (None, matches!(sumdb.part, SumdbPart::Latest)),
     };
+    let route = RouteKey { tenant: app.config().tenant.clone(), module, label: None };
     Fetch {
         key: key.clone(),
         path: request.to_path(),
+        route,
         mutable,
         request_id: ask.request_id.clone(),
         via: ask.via.clone(),

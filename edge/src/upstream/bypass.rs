@@ -43,7 +43,8 @@ pub(crate) enum Piece {
 
 /// Asks the center and begins to pass its body on.
 pub(crate) async fn pass_through(app: &Arc<App>, fetch: &Fetch) -> Result<Passed, FillError> {
-    let taken = app.upstream.ask(Method::GET, &fetch.path, fetch.headers(app, None)).await?;
+    let mut attempts = app.upstream.attempts(&fetch.route);
+    let taken = app.upstream.ask(&mut attempts, Method::GET, &fetch.path, fetch.headers(app, None)).await?;
     if taken.response.status() != StatusCode::OK {
         return Err(refused(taken.response).await);
     }
@@ -51,7 +52,10 @@ pub(crate) async fn pass_through(app: &Arc<App>, fetch: &Fetch) -> Result<Passed
     let (sender, pieces) = mpsc::channel(PIECES);
     let (app, fetch) = (Arc::clone(app), fetch.clone());
     app.behind.clone().spawn(async move {
-        let end = match transfer(&app, &fetch, taken, promise, &sender).await {
+        let Taken { response, attempt, _permit } = taken;
+        let came = transfer(&app, &fetch, response, promise, &sender).await;
+        attempt.judge_body(&came);
+        let end = match came {
             Ok(()) => Piece::End,
             Err(error) => {
                 if error.kind == FillErrorKind::Integrity {
@@ -69,11 +73,10 @@ pub(crate) async fn pass_through(app: &Arc<App>, fetch: &Fetch) -> Result<Passed
 async fn transfer(
     app: &Arc<App>,
     fetch: &Fetch,
-    taken: Taken,
+    response: reqwest::Response,
     mut promise: Promise,
     sender: &mpsc::Sender<Piece>,
 ) -> Result<(), FillError> {
-    let Taken { response, _permit } = taken;
     let body: http::Response<reqwest::Body> = response.into();
     let mut body = body.into_body();
     let mut held_back = VecDeque::new();

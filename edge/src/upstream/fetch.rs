@@ -19,7 +19,7 @@ use shared::change::ChangeId;
 use shared::fill::{FillError, FillErrorKind, FillWriter};
 
 use super::proof::{Promise, digest_of};
-use super::{BodyHead, FillHead, Taken};
+use super::{BodyHead, FillHead, RouteKey, Taken};
 use crate::app::App;
 use crate::cache::{CacheError, Entry, Freshness, Key, Meta, Status, Ticket};
 
@@ -30,6 +30,8 @@ pub(crate) struct Fetch {
     pub(crate) key: Key,
     /// Its path below the repository, as the center takes it.
     pub(crate) path: String,
+    /// Which centers may be asked for it.
+    pub(crate) route: RouteKey,
     /// Whether another answer may be right tomorrow.
     pub(crate) mutable: bool,
     /// The request's id, so that both tiers' logs can be joined.
@@ -91,10 +93,16 @@ async fn run(app: &Arc<App>, fetch: &Fetch, writer: &mut FillWriter<FillHead>) -
     }
     let held = held.map(|(entry, _)| entry);
     let headers = fetch.headers(app, held.as_ref());
-    let taken = app.upstream.ask(Method::GET, &fetch.path, headers).await?;
+    let mut attempts = app.upstream.attempts(&fetch.route);
+    let taken = app.upstream.ask(&mut attempts, Method::GET, &fetch.path, headers).await?;
     let status = taken.response.status();
     match (status, held) {
-        (StatusCode::OK, _) => take_body(app, fetch, ticket, taken, writer).await,
+        (StatusCode::OK, _) => {
+            let Taken { response, attempt, _permit } = taken;
+            let came = take_body(app, fetch, ticket, response, writer).await;
+            attempt.judge_body(&came);
+            came
+        }
         (StatusCode::NOT_MODIFIED, Some(held)) => {
             let change_id = Promise::of(taken.response.headers()).change_id;
             let touched = app.with_cache(move |cache| cache.touch_revalidated(ticket, &held.meta, change_id)).await?;
@@ -111,10 +119,9 @@ async fn take_body(
     app: &Arc<App>,
     fetch: &Fetch,
     ticket: Ticket,
-    taken: Taken,
+    response: reqwest::Response,
     writer: &mut FillWriter<FillHead>,
 ) -> Result<(), FillError> {
-    let Taken { response, _permit } = taken;
     let mut promise = Promise::of(response.headers());
     let proven = Arc::new(OnceLock::new());
     writer.head(FillHead::Body(BodyHead {

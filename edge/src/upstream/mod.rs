@@ -1,23 +1,28 @@
 //! The centers that misses are fetched from: who is asked, with what headers, and within what limits.
 
+mod attempt;
 mod bypass;
 mod fetch;
+mod pool;
 mod proof;
+mod route;
 
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderMap;
-use reqwest::{Method, Url};
+use reqwest::Method;
 use shared::client::{ClientOptions, http_client};
 use shared::digest::Digest;
 use shared::fill::{FillError, FillErrorKind};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
+use self::attempt::{Attempt, Attempts, Failure, Taken};
 pub(crate) use self::bypass::{Passed, Piece, pass_through};
 pub(crate) use self::fetch::{Fetch, fill};
+use self::pool::{Center, CenterFigures};
+pub(crate) use self::route::RouteKey;
 use crate::config::Config;
 use crate::metrics::Metrics;
 
@@ -48,22 +53,11 @@ pub(crate) struct BodyHead {
     pub(crate) proven: Arc<OnceLock<(Digest, u64)>>,
 }
 
-/// One center.
-#[derive(Debug)]
-struct Center {
-    base: Url,
-    in_flight: AtomicUsize,
-    requests: AtomicU64,
-    failures: AtomicU64,
-    /// Time to the first byte of the last answer, in microseconds; 0: none yet.
-    first_byte_us: AtomicU64,
-}
-
 /// The centers and what is asked of them at one time.
 #[derive(Debug)]
 pub(crate) struct Upstream {
     client: reqwest::Client,
-    centers: Vec<Center>,
+    centers: Vec<Arc<Center>>,
     repository: String,
     edge_id: String,
     permits: Arc<Semaphore>,
@@ -74,24 +68,6 @@ pub(crate) struct Upstream {
     /// Largest body that is taken.
     pub(crate) body_bytes_max: u64,
     metrics: Metrics,
-}
-
-/// A response and the place it occupies until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Taken {
-    /// The response.
-    pub(crate) response: reqwest::Response,
-    _permit: OwnedSemaphorePermit,
-}
-
-/// One center's figures, for `/api/v1/upstreams`.
-#[derive(Debug, serde::Serialize)]
-pub(crate) struct CenterFigures {
-    url: String,
-    in_flight: usize,
-    requests: u64,
-    failures: u64,
-    first_byte_ms: Option<f64>,
 }
 
 impl Upstream {
@@ -105,7 +81,7 @@ impl Upstream {
             ..ClientOptions::default()
         };
         let client = http_client(options).map_err(|error| format!("http client: {error}"))?;
-        let centers = config.centers.iter().map(|url| Center::new(url)).collect::<Result<_, _>>()?;
+        let centers = config.centers.iter().map(|url| Center::new(url).map(Arc::new)).collect::<Result<_, _>>()?;
         Ok(Self {
             client,
             centers,
@@ -120,18 +96,42 @@ impl Upstream {
         })
     }
 
-    /// Asks a center for `path` of the repository and waits for its header.
-    pub(crate) async fn ask(&self, method: Method, path: &str, headers: HeaderMap) -> Result<Taken, FillError> {
+    /// The centers that may be asked for what `route` stands for, best first.
+    pub(super) fn attempts(&self, _route: &RouteKey) -> Attempts {
+        Attempts::new(self.centers.clone(), self.metrics.clone())
+    }
+
+    /// Asks the next center of `attempts` for `path` of the repository and waits for its header. One that cannot be reached,
+    /// does not answer in time or fails is followed by the next; the last one's failure is the answer.
+    pub(super) async fn ask(
+        &self,
+        attempts: &mut Attempts,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+    ) -> Result<Taken, FillError> {
         let queued = tokio::time::timeout(self.queue, Arc::clone(&self.permits).acquire_owned());
         let Ok(Ok(permit)) = queued.await else {
             let message = "too many requests to the center are waiting";
             return Err(FillError::new(FillErrorKind::Unavailable, message));
         };
-        let center = &self.centers[0];
-        let url = center.repository_url(&self.repository, path);
-        let request = self.client.request(method, url).headers(headers).timeout(Duration::from_hours(1));
-        let response = self.send(center, request).await?;
-        Ok(Taken { response, _permit: permit })
+        let mut refused = None;
+        let mut failed = None;
+        while let Some(attempt) = attempts.next() {
+            let url = attempt.center().repository_url(&self.repository, path);
+            let request = self.client.request(method.clone(), url).headers(headers.clone());
+            match self.send(&attempt, request.timeout(Duration::from_hours(1))).await {
+                Ok(response) if response.status().is_server_error() => refused = Some((response, attempt)),
+                Ok(response) => return Ok(Taken { response, attempt, _permit: permit }),
+                Err(failure) => failed = Some(failure.to_error()),
+            }
+        }
+        // A center's own words say more than a connection that broke.
+        match (refused, failed) {
+            (Some((response, attempt)), _) => Ok(Taken { response, attempt, _permit: permit }),
+            (None, Some(error)) => Err(error),
+            (None, None) => Err(FillError::new(FillErrorKind::Unavailable, "no center is left to ask")),
+        }
     }
 
     /// Asks a center's administration, outside the limit of fetches: the change feed and the manifest.
@@ -143,37 +143,35 @@ impl Upstream {
         let center = &self.centers[0];
         let url = center.api_url(&self.repository, path_and_query);
         let request = self.client.get(url).header(http::header::VIA, self.via(None));
-        tokio::time::timeout(patience, request.send())
-            .await
-            .map_err(|_| FillError::new(FillErrorKind::Timeout, "the center did not answer in time"))?
-            .map_err(|error| transport_error(&error))
+        match tokio::time::timeout(patience, request.send()).await {
+            Ok(answered) => answered.map_err(|error| Failure::of(&error).to_error()),
+            Err(_) => Err(Failure::FirstByte.to_error()),
+        }
     }
 
-    async fn send(&self, center: &Center, request: reqwest::RequestBuilder) -> Result<reqwest::Response, FillError> {
+    async fn send(&self, attempt: &Attempt, request: reqwest::RequestBuilder) -> Result<reqwest::Response, Failure> {
         let started = Instant::now();
-        let flying = InFlight::of(center);
         let answered = tokio::time::timeout(self.first_byte, request.send()).await;
-        drop(flying);
         let outcome = match answered {
-            Ok(Ok(response)) => Ok(response),
+            Ok(Ok(response)) => {
+                attempt.judge_status(response.status());
+                Ok(response)
+            }
             Ok(Err(error)) => {
-                tracing::warn!(error = %chain(&error), "the center could not be asked");
-                Err(transport_error(&error))
+                tracing::warn!(center = attempt.center().name(), error = %chain(&error), "the center could not be asked");
+                Err(Failure::of(&error))
             }
             Err(_) => {
-                let message = "the center did not answer in time";
-                tracing::warn!(after = ?self.first_byte, "{message}");
-                Err(FillError::new(FillErrorKind::Timeout, message))
+                tracing::warn!(center = attempt.center().name(), after = ?self.first_byte, "the center did not answer in time");
+                Err(Failure::FirstByte)
             }
         };
-        let failed = outcome.as_ref().map_or(true, |response| response.status().is_server_error());
-        center.requests.fetch_add(1, Ordering::Relaxed);
-        if failed {
-            center.failures.fetch_add(1, Ordering::Relaxed);
+        if let Err(failure) = outcome {
+            attempt.failed(failure);
         }
-        let took = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        center.first_byte_us.store(took.max(1), Ordering::Relaxed);
-        self.metrics.upstream_answered(center.name(), failed, started.elapsed());
+        let failed = outcome.as_ref().map_or(true, |response| response.status().is_server_error());
+        attempt.center().first_byte(failed, started.elapsed());
+        self.metrics.upstream_first_byte(attempt.center().name(), started.elapsed());
         outcome
     }
 
@@ -187,90 +185,7 @@ impl Upstream {
 
     /// Figures of every center.
     pub(crate) fn figures(&self) -> Vec<CenterFigures> {
-        self.centers.iter().map(Center::figures).collect()
-    }
-}
-
-impl Center {
-    fn new(url: &str) -> Result<Self, String> {
-        let mut base = Url::parse(url).map_err(|error| format!("centers: {url:?}: {error}"))?;
-        // Joining below a path needs the trailing slash; a query or a fragment would swallow what is joined.
-        base.set_query(None);
-        base.set_fragment(None);
-        let path = format!("{}/", base.path().trim_end_matches('/'));
-        base.set_path(&path);
-        Ok(Self {
-            base,
-            in_flight: AtomicUsize::new(0),
-            requests: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
-            first_byte_us: AtomicU64::new(0),
-        })
-    }
-
-    /// `path` is [`shared::request::Request::to_path`]'s: canonical, and percent-encoded where a URL needs it.
-    fn repository_url(&self, repository: &str, path: &str) -> Url {
-        let mut url = self.base.clone();
-        let whole = format!("{}api/go/{repository}/{}", self.base.path(), path);
-        url.set_path(&whole);
-        url
-    }
-
-    fn api_url(&self, repository: &str, path_and_query: &str) -> Url {
-        let (path, query) = match path_and_query.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
-            None => (path_and_query, None),
-        };
-        let mut url = self.base.clone();
-        url.set_path(&format!("{}api/v1/repos/{repository}/{path}", self.base.path()));
-        url.set_query(query);
-        url
-    }
-
-    fn name(&self) -> &str {
-        self.base.host_str().unwrap_or("center")
-    }
-
-    fn figures(&self) -> CenterFigures {
-        let mut url = self.base.clone();
-        // Never a credential in an answer; a URL without a host, where this fails, has none.
-        let _ = url.set_username("");
-        let _ = url.set_password(None);
-        let first_byte = self.first_byte_us.load(Ordering::Relaxed);
-        CenterFigures {
-            url: url.to_string(),
-            in_flight: self.in_flight.load(Ordering::Relaxed),
-            requests: self.requests.load(Ordering::Relaxed),
-            failures: self.failures.load(Ordering::Relaxed),
-            first_byte_ms: (first_byte > 0).then(|| first_byte as f64 / 1000.0),
-        }
-    }
-}
-
-/// Counts a request for as long as it waits.
-struct InFlight<'a>(&'a Center);
-
-impl<'a> InFlight<'a> {
-    fn of(center: &'a Center) -> Self {
-        center.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(center)
-    }
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// What the client is told of a failed connection: never an address.
-fn transport_error(error: &reqwest::Error) -> FillError {
-    if error.is_timeout() {
-        FillError::new(FillErrorKind::Timeout, "the center did not answer in time")
-    } else if error.is_connect() {
-        FillError::new(FillErrorKind::Unavailable, "the center cannot be reached")
-    } else {
-        FillError::new(FillErrorKind::Unavailable, "the center broke the connection")
+        self.centers.iter().map(|center| center.figures()).collect()
     }
 }
 
@@ -283,28 +198,4 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_are_joined_below_the_centers_path() {
-        let center = Center::new("http://center:1/base?x=1").unwrap();
-        let url = center.repository_url("golang-virtual", "github.com/!burnt!sushi/toml/@v/v1.0.0.zip");
-        assert_eq!(
-            url.as_str(),
-            "http://center:1/base/api/go/golang-virtual/github.com/!burnt!sushi/toml/@v/v1.0.0.zip"
-        );
-        let url = center.api_url("golang-virtual", "changes?after=1-2&wait=30s");
-        assert_eq!(url.as_str(), "http://center:1/base/api/v1/repos/golang-virtual/changes?after=1-2&wait=30s");
-    }
-
-    #[test]
-    fn a_path_cannot_become_a_query() {
-        let center = Center::new("http://center:1").unwrap();
-        let url = center.repository_url("r", "example.com/a/@v/a?b#c%20d.info");
-        assert_eq!(url.as_str(), "http://center:1/api/go/r/example.com/a/@v/a%3Fb%23c%20d.info");
-    }
 }

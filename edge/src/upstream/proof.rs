@@ -64,7 +64,10 @@ impl Promise {
 
 /// Asks the center by HEAD what the body's digest is.
 pub(super) async fn digest_of(app: &Arc<App>, fetch: &Fetch) -> Result<Option<Digest>, FillError> {
-    let taken = app.upstream.ask(Method::HEAD, &fetch.path, fetch.headers(app, None)).await?;
+    let mut attempts = app.upstream.attempts(&fetch.route);
+    let taken = app.upstream.ask(&mut attempts, Method::HEAD, &fetch.path, fetch.headers(app, None)).await?;
+    // There is no body to wait for.
+    taken.attempt.succeeded();
     if taken.response.status() != StatusCode::OK {
         return Ok(None);
     }
