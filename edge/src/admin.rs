@@ -61,6 +61,7 @@ async fn ready(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Respon
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {
     app.metrics.cache_stats(&app.cache.stats());
+    app.upstream.export_states();
     let content_type = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (content_type, shared::telemetry::render()).into_response()
 }
@@ -70,7 +71,7 @@ async fn sync(State(app): State<Arc<App>>) -> Response {
 }
 
 async fn upstreams(State(app): State<Arc<App>>) -> Response {
-    json_answer(StatusCode::OK, &json!({ "upstreams": app.upstream.figures() }))
+    json_answer(StatusCode::OK, &json!(app.upstream.report()))
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -8,6 +8,9 @@ use shared::telemetry::{HttpMetrics, counter, counter_vec, gauge, histogram, his
 use crate::cache::Stats;
 use crate::respond::XCache;
 
+/// The states of a breaker.
+const BREAKER_STATES: [&str; 3] = ["closed", "open", "half-open"];
+
 /// Handles on the registered figures.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
@@ -15,6 +18,7 @@ pub(crate) struct Metrics {
     cache_requests: IntCounterVec,
     upstream_requests: IntCounterVec,
     upstream_rtt: prometheus::HistogramVec,
+    breaker_state: prometheus::IntGaugeVec,
     integrity_failures: IntCounterVec,
     /// Open client connections.
     pub(crate) connections: IntGauge,
@@ -54,6 +58,11 @@ impl Metrics {
                 "From a request to an upstream to the first byte of its answer.",
                 &["upstream"],
                 &[0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 35.0],
+            ),
+            breaker_state: shared::telemetry::gauge_vec(
+                "breaker_state",
+                "1 for the state that an upstream's breaker is in: closed, open or half-open.",
+                &["upstream", "state"],
             ),
             integrity_failures: counter_vec(
                 "integrity_failures_total",
@@ -110,6 +119,21 @@ impl Metrics {
     /// Counts the time to the first byte of an upstream's answer.
     pub(crate) fn upstream_first_byte(&self, upstream: &str, took: Duration) {
         self.upstream_rtt.with_label_values(&[upstream]).observe(took.as_secs_f64());
+    }
+
+    /// Shows the state of an upstream's breaker.
+    pub(crate) fn breaker_state(&self, upstream: &str, state: &str) {
+        for known in BREAKER_STATES {
+            self.breaker_state.with_label_values(&[upstream, known]).set(i64::from(known == state));
+        }
+    }
+
+    /// An upstream has left the settings.
+    pub(crate) fn upstream_gone(&self, upstream: &str) {
+        for state in BREAKER_STATES {
+            // It has none if nobody has looked at the figures since it came.
+            let _ = self.breaker_state.remove_label_values(&[upstream, state]);
+        }
     }
 
     /// Takes over what the cache counts itself.

@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::invalidation::{SyncState, follow};
 use crate::metrics::Metrics;
 use crate::server::{Service, accept, bind};
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, probe};
 use crate::{admin, runtime};
 
 /// How long a write to the disk that is under way may take when the edge stops.
@@ -72,6 +72,7 @@ impl Edge {
         let admin = local_address(&admin_listener)?;
         let app = Arc::new(build(config, &behind)?);
         behind.spawn(follow(Arc::clone(&app)));
+        behind.spawn(probe(Arc::clone(&app)));
         behind.spawn({
             let app = Arc::clone(&app);
             async move {

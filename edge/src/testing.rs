@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -50,6 +51,8 @@ pub(crate) enum Reply {
     },
     /// An error with a line of text.
     Refusal(u16, &'static str),
+    /// 429, to come again after so many seconds.
+    Busy(u64),
 }
 
 impl Reply {
@@ -77,6 +80,21 @@ struct Script {
     asked: Mutex<Vec<(Method, String, HeaderMap)>>,
     /// While set, bodies wait for it before their last byte.
     gate: Mutex<Option<Arc<Notify>>>,
+    pace: Mutex<Pace>,
+}
+
+/// How fast a center answers, `/healthz` too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// At once.
+    #[default]
+    AtOnce,
+    /// After this time.
+    After(Duration),
+    /// Never: it takes the request, and that is all.
+    Never,
+    /// Not at all: it breaks the connection.
+    Breaking,
 }
 
 /// The scripted center.
@@ -97,6 +115,12 @@ impl Center {
         Self { script, address }
     }
 
+    /// One that is not there: nobody listens at its address.
+    pub(crate) fn absent() -> Self {
+        let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        Self { script: Arc::default(), address: unused.local_addr().unwrap() }
+    }
+
     /// What it answers to `path` (below the repository) from now on.
     pub(crate) fn reply(&self, path: &str, reply: Reply) {
         self.script.replies.lock().insert(format!("/api/go/golang-virtual/{path}"), reply);
@@ -106,6 +130,21 @@ impl Center {
     pub(crate) fn reply_api(&self, path: &str, bytes: String) {
         let reply = Reply::right(bytes, Proof::Header);
         self.script.replies.lock().insert(format!("/api/v1/repos/golang-virtual/{path}"), reply);
+    }
+
+    /// How fast it answers from now on.
+    pub(crate) fn pace(&self, pace: Pace) {
+        *self.script.pace.lock() = pace;
+    }
+
+    /// How often it was asked for anything of a module, by any method.
+    pub(crate) fn asked(&self) -> usize {
+        self.script.asked.lock().iter().filter(|(_, path, _)| path.starts_with("/api/go/")).count()
+    }
+
+    /// How often it was probed.
+    pub(crate) fn probes(&self) -> usize {
+        self.script.asked.lock().iter().filter(|(_, path, _)| path == "/healthz").count()
     }
 
     /// How often artefacts below `path` were asked for by GET.
@@ -119,6 +158,13 @@ impl Center {
         let whole = format!("/api/go/golang-virtual/{path}");
         let asked = self.script.asked.lock();
         asked.iter().rev().find(|(_, asked, _)| *asked == whole).unwrap().2.clone()
+    }
+
+    /// The headers of the last request for `path` of its administration, if there was one.
+    pub(crate) fn last_api_headers(&self, path: &str) -> Option<HeaderMap> {
+        let whole = format!("/api/v1/repos/golang-virtual/{path}");
+        let asked = self.script.asked.lock();
+        asked.iter().rev().find(|(_, asked, _)| *asked == whole).map(|(_, _, headers)| headers.clone())
     }
 
     /// Bodies wait from now on before their last byte, until the answer is notified.
@@ -141,11 +187,23 @@ async fn answer(State(script): State<Arc<Script>>, request: Request) -> Response
     let method = request.method().clone();
     let confirmed = request.headers().get(header::IF_NONE_MATCH).cloned();
     script.asked.lock().push((method.clone(), path.clone(), request.headers().clone()));
+    let pace = *script.pace.lock();
+    match pace {
+        Pace::AtOnce => {}
+        Pace::After(delay) => tokio::time::sleep(delay).await,
+        Pace::Never => std::future::pending().await,
+        Pace::Breaking => panic!("the script breaks the connection"),
+    }
     let reply = script.replies.lock().get(&path).cloned();
     let (bytes, digest, proof, broken_after) = match reply {
         None if path.contains("/changes") => return plain(503, "unavailable: no feed in this test"),
         None => return plain(404, "not found: no such artefact (request 0123456789abcdef)"),
         Some(Reply::Refusal(status, line)) => return plain(status, line),
+        Some(Reply::Busy(seconds)) => {
+            let mut response = plain(429, "unavailable: too much to do");
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+            return response;
+        }
         Some(Reply::Body { bytes, digest, proof, broken_after }) => (bytes, digest, proof, broken_after),
     };
     let mut response = Response::builder().header("x-change-id", "7-7");

@@ -4,8 +4,10 @@
 //! Schema are generated from the doc comments below.
 
 mod cache;
+mod centers;
 mod limits;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -14,6 +16,7 @@ use shared::config::Period;
 use shared::telemetry::LogConfig;
 
 use self::cache::{CacheSettings, FreshnessSettings};
+pub(crate) use self::centers::{BreakerSettings, CenterSettings, ProbeSettings, RoutingSettings, RuleSettings};
 use self::limits::LimitSettings;
 use crate::cache::CacheConfig;
 
@@ -27,8 +30,16 @@ pub(crate) struct Config {
     pub(crate) admin: String,
     /// Directory of the disk cache and of the cursor. One edge process per directory.
     pub(crate) data_dir: PathBuf,
-    /// Base URLs of the centers that misses are fetched from, first one preferred.
+    /// Base URLs of the centers that misses are fetched from; all are to have one change log. The cheapest one is asked.
     pub(crate) centers: Vec<String>,
+    /// What else is to be said of a center, by its URL.
+    pub(crate) center_settings: BTreeMap<String, CenterSettings>,
+    /// Which requests go to which centers.
+    pub(crate) routing: RoutingSettings,
+    /// How centers are probed.
+    pub(crate) probes: ProbeSettings,
+    /// When a center that fails is left alone.
+    pub(crate) breaker: BreakerSettings,
     /// The center's repository that is served, usually its virtual one.
     pub(crate) repository: String,
     /// Name of the tenant that is served below `/` and below `/<tenant>/`. A tenant's name has no dot.
@@ -56,6 +67,10 @@ impl Default for Config {
             admin: "127.0.0.1:9091".into(),
             data_dir: "data/edge".into(),
             centers: vec!["http://127.0.0.1:8081".into()],
+            center_settings: BTreeMap::new(),
+            routing: RoutingSettings::default(),
+            probes: ProbeSettings::default(),
+            breaker: BreakerSettings::default(),
             repository: "golang-virtual".into(),
             tenant: "default".into(),
             edge_id: String::new(),
@@ -94,16 +109,7 @@ impl Default for SyncSettings {
 impl Config {
     /// What the types cannot say; the answer names the setting.
     pub(crate) fn check(&self) -> Result<(), String> {
-        if self.centers.is_empty() {
-            return Err("centers: name at least one center's URL (MODTIER_EDGE_CENTERS)".into());
-        }
-        for center in &self.centers {
-            let url =
-                reqwest::Url::parse(center).map_err(|error| format!("centers: {center:?} is not a URL: {error}"))?;
-            if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-                return Err(format!("centers: {center:?} is not an http or https URL with a host"));
-            }
-        }
+        self.check_centers()?;
         if self.tenant.is_empty() || self.tenant.contains(['.', '/']) {
             return Err(format!("tenant: {:?} must be a name without dot or slash", self.tenant));
         }
@@ -149,7 +155,6 @@ mod tests {
     fn a_wrong_setting_is_named() {
         let wrong = [
             (Config { centers: vec![], ..Config::default() }, "centers"),
-            (Config { centers: vec!["center:8081".into()], ..Config::default() }, "centers"),
             (Config { tenant: "a.b".into(), ..Config::default() }, "tenant"),
             (Config { edge_id: "a b".into(), ..Config::default() }, "edge_id"),
         ];

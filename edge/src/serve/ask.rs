@@ -24,6 +24,8 @@ pub(crate) struct Ask {
     pub(crate) needs_length: bool,
     /// `Disable-Module-Fetch: true`: only from what is held.
     pub(crate) held_only: bool,
+    /// The label, which chooses among centers and is in no key.
+    pub(crate) label: Option<String>,
     /// The tiers that the request came through.
     pub(crate) via: Option<String>,
     /// `Host`, only to show it on the front page.
@@ -48,8 +50,8 @@ pub(crate) enum Target {
 }
 
 impl Ask {
-    /// Reads the header.
-    pub(crate) fn read(session: &ServerSession) -> Self {
+    /// Reads the header. `label_header` is the one with the label, if a label makes a difference.
+    pub(crate) fn read(session: &ServerSession, label_header: Option<&str>) -> Self {
         let request = session.req_header();
         let text = |name: &str| {
             let value = request.headers.get(name)?;
@@ -63,6 +65,7 @@ impl Ask {
             path: path.to_owned(),
             needs_length: request.version < Version::HTTP_11,
             held_only: text("disable-module-fetch").is_some_and(|v| v.eq_ignore_ascii_case("true")),
+            label: label_header.and_then(text).filter(|label| is_plain(label)),
             via: text(header::VIA.as_str()),
             host: text(header::HOST.as_str()),
             conditions: Conditions {

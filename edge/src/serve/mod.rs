@@ -48,7 +48,7 @@ pub(crate) enum Ended {
 /// Answers the request whose header was just read.
 pub(crate) async fn request(app: &Arc<App>, session: &mut ServerSession) -> Ended {
     let started = Instant::now();
-    let ask = Ask::read(session);
+    let ask = Ask::read(session, app.config().label_header());
     let target = ask.target(&app.edge_id, &app.config().tenant);
     let route = target.as_ref().map_or("refused", Target::route);
     let answer = match target {
@@ -151,7 +151,7 @@ fn fetch(app: &App, ask: &Ask, request: &Request, key: &Key) -> Fetch {
         Request::Module(module) => (Some(module.module.to_string()), module.artefact.is_mutable()),
         Request::Sumdb(sumdb) => (None, matches!(sumdb.part, SumdbPart::Latest)),
     };
-    let route = RouteKey { tenant: app.config().tenant.clone(), module, label: None };
+    let route = RouteKey { tenant: app.config().tenant.clone(), module, label: ask.label.clone() };
     Fetch {
         key: key.clone(),
         path: request.to_path(),

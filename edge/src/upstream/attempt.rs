@@ -1,20 +1,40 @@
-//! Asking one center after another until one answers.
+//! One fetch's way from center to center, and what comes of each request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use reqwest::StatusCode;
 use shared::fill::{FillError, FillErrorKind};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
-use super::pool::Center;
+use super::breaker::{Admission, Call, Verdict};
+use super::budget::RetryBudget;
+use super::pool::{Center, Pool};
 use crate::metrics::Metrics;
 
-/// The centers that one fetch may ask, best first. Each is taken at most once.
+/// The centers that one fetch may ask, best first. Each is taken at most once; all but the first are charged to the budget.
 #[derive(Debug)]
 pub(crate) struct Attempts {
+    pool: Arc<Pool>,
     left: std::vec::IntoIter<Arc<Center>>,
+    budget: Arc<Mutex<RetryBudget>>,
     metrics: Metrics,
+    /// How the next one comes about.
+    next: Next,
+    refused_until: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// The first one.
+    First,
+    /// After a trial: what is risked for the center's sake is not charged to anybody.
+    AfterTrial,
+    /// A repeat.
+    Repeat,
 }
 
 /// A response and the place it occupies until it is dropped.
@@ -33,7 +53,10 @@ pub(crate) struct Taken {
 #[derive(Debug)]
 pub(crate) struct Attempt {
     center: Arc<Center>,
+    pool: Arc<Pool>,
     metrics: Metrics,
+    trial: bool,
+    slow: AtomicBool,
     judged: AtomicBool,
 }
 
@@ -56,15 +79,64 @@ pub(super) enum Failure {
 
 impl Attempts {
     /// These centers in this order.
-    pub(super) fn new(centers: Vec<Arc<Center>>, metrics: Metrics) -> Self {
-        Self { left: centers.into_iter(), metrics }
+    pub(super) fn new(
+        pool: Arc<Pool>,
+        centers: Vec<Arc<Center>>,
+        refused_until: Option<Instant>,
+        budget: Arc<Mutex<RetryBudget>>,
+        metrics: Metrics,
+    ) -> Self {
+        budget.lock().earn();
+        Self { pool, left: centers.into_iter(), budget, metrics, next: Next::First, refused_until }
     }
 
-    /// The next center to ask.
+    /// The next center to ask: one that may still be asked, if the budget has a repeat left.
     pub(super) fn next(&mut self) -> Option<Attempt> {
-        let center = self.left.next()?;
-        center.in_flight.fetch_add(1, Ordering::Relaxed);
-        Some(Attempt { center, metrics: self.metrics.clone(), judged: AtomicBool::new(false) })
+        let now = Instant::now();
+        if !self.may_go_on(now) {
+            return None;
+        }
+        let (center, trial) = self.left.by_ref().find_map(|center| {
+            let trial = center.health.admit(now)?;
+            Some((center, trial))
+        })?;
+        if self.next == Next::Repeat {
+            self.budget.lock().take(now);
+        }
+        self.next = if trial { Next::AfterTrial } else { Next::Repeat };
+        Some(Attempt {
+            center,
+            pool: Arc::clone(&self.pool),
+            metrics: self.metrics.clone(),
+            trial,
+            slow: AtomicBool::new(false),
+            judged: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether [`Self::next`] would find another center, so that it makes sense to give up on the present one.
+    pub(super) fn has_next(&self) -> bool {
+        let now = Instant::now();
+        let may_be_asked = |center: &Arc<Center>| {
+            let admission = center.health.vitals().breaker.admission(now);
+            !matches!(admission, Admission::Refused(_))
+        };
+        self.left.as_slice().iter().any(may_be_asked) && self.may_go_on(now)
+    }
+
+    /// What is answered when no center could be asked.
+    pub(super) fn nobody(&self) -> FillError {
+        let error = FillError::new(FillErrorKind::Unavailable, "no center can be asked now");
+        let wait = self.refused_until.map(|until| until.saturating_duration_since(Instant::now()));
+        // A whole second at least: what is to be tried again sooner is not worth a header.
+        wait.map_or(error.clone(), |wait| error.with_retry_after(wait.max(Duration::from_secs(1))))
+    }
+
+    fn may_go_on(&self, now: Instant) -> bool {
+        match self.next {
+            Next::First | Next::AfterTrial => true,
+            Next::Repeat => self.budget.lock().is_left(now),
+        }
     }
 }
 
@@ -74,20 +146,47 @@ impl Attempt {
         &self.center
     }
 
+    /// What is slow for it.
+    pub(super) fn slow_after(&self) -> Duration {
+        self.pool.slow
+    }
+
     /// The center did not do what it should.
     pub(super) fn failed(&self, failure: Failure) {
-        self.judge(failure.as_str());
+        self.judge(Verdict::Bad, failure.as_str());
     }
 
     /// The answer came whole, or says by its status all there is to say.
     pub(super) fn succeeded(&self) {
-        self.judge("answered");
+        self.judge(Verdict::Good, "answered");
     }
 
-    /// Judges an answer whose status leaves nothing to wait for.
-    pub(super) fn judge_status(&self, status: StatusCode) {
+    /// The first byte is slow to come. That is a reason to leave the center alone only where another can take over: a single
+    /// one that is slow is better than none.
+    pub(super) fn is_slow(&self) {
+        let now = Instant::now();
+        if self.pool.has_other_than(&self.center.health, now) && !self.slow.swap(true, Ordering::Relaxed) {
+            let changed = self.center.health.slow(now);
+            self.center.tell(changed);
+        }
+        self.center.health.doubt(now);
+    }
+
+    /// The first byte came, or did not come in all that time.
+    pub(super) fn first_byte(&self, took: Duration) {
+        self.center.health.first_byte(Instant::now(), took);
+        self.metrics.upstream_first_byte(&self.center.name, took);
+    }
+
+    /// Judges an answer whose status leaves nothing to wait for; `retry_after` is its header.
+    pub(super) fn judge_status(&self, status: StatusCode, retry_after: Option<Duration>) {
         if status.is_server_error() {
             self.failed(Failure::ServerError);
+        } else if status == StatusCode::TOO_MANY_REQUESTS {
+            self.judge(Verdict::Good, "throttled");
+            if let Some(pause) = retry_after {
+                self.center.health.vitals().breaker.cool(Instant::now(), pause);
+            }
         } else if status != StatusCode::OK && status != StatusCode::PARTIAL_CONTENT {
             self.succeeded();
         }
@@ -111,22 +210,29 @@ impl Attempt {
         }
     }
 
-    fn judge(&self, outcome: &str) {
-        if !self.judged.swap(true, Ordering::Relaxed) {
-            self.metrics.upstream_request(self.center.name(), outcome);
+    fn judge(&self, verdict: Verdict, outcome: &str) {
+        if self.judged.swap(true, Ordering::Relaxed) {
+            return;
         }
+        let call = Call { trial: self.trial, slow: self.slow.load(Ordering::Relaxed) };
+        let changed = self.center.health.judge(Instant::now(), call, verdict);
+        self.center.tell(changed);
+        self.metrics.upstream_request(&self.center.name, outcome);
     }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        self.center.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.center.health.left();
+        if self.trial && !self.judged.load(Ordering::Relaxed) {
+            self.center.health.vitals().breaker.release();
+        }
     }
 }
 
 impl Failure {
     /// Its name in figures.
-    pub(super) fn as_str(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Self::Connect => "connect",
             Self::Tls => "tls",

@@ -169,7 +169,7 @@ pub(super) async fn next_frame(
         Ok(None) => Ok(None),
         Ok(Some(Ok(frame))) => Ok(Some(frame)),
         Ok(Some(Err(error))) => {
-            tracing::warn!(error = %super::chain(&error), "the center's body broke off");
+            tracing::warn!(error = %super::ask::chain(&error), "the center's body broke off");
             Err(FillError::new(FillErrorKind::Upstream, "the center's answer broke off"))
         }
         Err(_) => Err(FillError::new(FillErrorKind::Timeout, "the center stopped sending")),

@@ -1,27 +1,52 @@
 //! The centers that misses are fetched from: who is asked, with what headers, and within what limits.
+//!
+//! ```text
+//! fetch    what one fill does with the answer                         fetch.rs, proof.rs, bypass.rs
+//!   ask    one center after another until one answers                 ask.rs, attempt.rs, budget.rs
+//!     pool   the centers that the rules allow                         pool.rs, route.rs
+//!       choose   the cheapest whose breaker is closed                 choose.rs
+//!         health   probes, first bytes, success, breaker              health.rs, rtt.rs, breaker.rs
+//! probe    asks them all now and then                                 probe.rs
+//! report   shows all this, and lets an operator act                   report.rs
+//! ```
 
+mod ask;
 mod attempt;
+mod breaker;
+mod budget;
 mod bypass;
+mod choose;
 mod fetch;
+mod health;
 mod pool;
+mod probe;
 mod proof;
+pub(crate) mod report;
 mod route;
+mod rtt;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
 
-use std::sync::Arc;
-use std::sync::OnceLock;
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, SystemTime};
 
-use http::HeaderMap;
-use reqwest::Method;
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use shared::client::{ClientOptions, http_client};
 use shared::digest::Digest;
-use shared::fill::{FillError, FillErrorKind};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
 
-use self::attempt::{Attempt, Attempts, Failure, Taken};
+use self::attempt::Taken;
+use self::budget::RetryBudget;
 pub(crate) use self::bypass::{Passed, Piece, pass_through};
 pub(crate) use self::fetch::{Fetch, fill};
-use self::pool::{Center, CenterFigures};
+use self::health::Health;
+use self::pool::Pool;
+pub(crate) use self::probe::probe;
+use self::report::LastChoice;
 pub(crate) use self::route::RouteKey;
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -57,7 +82,13 @@ pub(crate) struct BodyHead {
 #[derive(Debug)]
 pub(crate) struct Upstream {
     client: reqwest::Client,
-    centers: Vec<Arc<Center>>,
+    pool: ArcSwap<Pool>,
+    budget: Arc<Mutex<RetryBudget>>,
+    last_choice: LastChoice,
+    /// The center whose changes are followed: a weak hold, for it may leave the settings.
+    followed: Mutex<Option<Weak<Health>>>,
+    /// Wakes the task that probes.
+    probe_now: Notify,
     repository: String,
     edge_id: String,
     permits: Arc<Semaphore>,
@@ -81,10 +112,15 @@ impl Upstream {
             ..ClientOptions::default()
         };
         let client = http_client(options).map_err(|error| format!("http client: {error}"))?;
-        let centers = config.centers.iter().map(|url| Center::new(url).map(Arc::new)).collect::<Result<_, _>>()?;
+        let routing = &config.routing;
+        let budget = RetryBudget::new(routing.retry_share, routing.retry_burst, Instant::now());
         Ok(Self {
             client,
-            centers,
+            pool: ArcSwap::from_pointee(Pool::new(config, None)?),
+            budget: Arc::new(Mutex::new(budget)),
+            last_choice: LastChoice::default(),
+            followed: Mutex::default(),
+            probe_now: Notify::new(),
             repository: config.repository.clone(),
             edge_id: edge_id.to_owned(),
             permits: Arc::new(Semaphore::new(limits.upstream_fetches_max)),
@@ -96,83 +132,19 @@ impl Upstream {
         })
     }
 
-    /// The centers that may be asked for what `route` stands for, best first.
-    pub(super) fn attempts(&self, _route: &RouteKey) -> Attempts {
-        Attempts::new(self.centers.clone(), self.metrics.clone())
-    }
-
-    /// Asks the next center of `attempts` for `path` of the repository and waits for its header. One that cannot be reached,
-    /// does not answer in time or fails is followed by the next; the last one's failure is the answer.
-    pub(super) async fn ask(
-        &self,
-        attempts: &mut Attempts,
-        method: Method,
-        path: &str,
-        headers: HeaderMap,
-    ) -> Result<Taken, FillError> {
-        let queued = tokio::time::timeout(self.queue, Arc::clone(&self.permits).acquire_owned());
-        let Ok(Ok(permit)) = queued.await else {
-            let message = "too many requests to the center are waiting";
-            return Err(FillError::new(FillErrorKind::Unavailable, message));
-        };
-        let mut refused = None;
-        let mut failed = None;
-        while let Some(attempt) = attempts.next() {
-            let url = attempt.center().repository_url(&self.repository, path);
-            let request = self.client.request(method.clone(), url).headers(headers.clone());
-            match self.send(&attempt, request.timeout(Duration::from_hours(1))).await {
-                Ok(response) if response.status().is_server_error() => refused = Some((response, attempt)),
-                Ok(response) => return Ok(Taken { response, attempt, _permit: permit }),
-                Err(failure) => failed = Some(failure.to_error()),
-            }
+    /// Takes over centers, rules, probes and breakers of new settings, all at once. What is known of a center that stays is
+    /// kept; a fetch under way goes on with the centers that it had.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the reload calls it"))]
+    pub(crate) fn reconfigure(&self, config: &Config) -> Result<(), String> {
+        let before = self.pool.load_full();
+        let pool = Pool::new(config, Some(&before))?;
+        for gone in before.centers.iter().filter(|old| pool.centers.iter().all(|new| new.name != old.name)) {
+            self.metrics.upstream_gone(&gone.name);
         }
-        // A center's own words say more than a connection that broke.
-        match (refused, failed) {
-            (Some((response, attempt)), _) => Ok(Taken { response, attempt, _permit: permit }),
-            (None, Some(error)) => Err(error),
-            (None, None) => Err(FillError::new(FillErrorKind::Unavailable, "no center is left to ask")),
-        }
-    }
-
-    /// Asks a center's administration, outside the limit of fetches: the change feed and the manifest.
-    pub(crate) async fn ask_api(
-        &self,
-        path_and_query: &str,
-        patience: Duration,
-    ) -> Result<reqwest::Response, FillError> {
-        let center = &self.centers[0];
-        let url = center.api_url(&self.repository, path_and_query);
-        let request = self.client.get(url).header(http::header::VIA, self.via(None));
-        match tokio::time::timeout(patience, request.send()).await {
-            Ok(answered) => answered.map_err(|error| Failure::of(&error).to_error()),
-            Err(_) => Err(Failure::FirstByte.to_error()),
-        }
-    }
-
-    async fn send(&self, attempt: &Attempt, request: reqwest::RequestBuilder) -> Result<reqwest::Response, Failure> {
-        let started = Instant::now();
-        let answered = tokio::time::timeout(self.first_byte, request.send()).await;
-        let outcome = match answered {
-            Ok(Ok(response)) => {
-                attempt.judge_status(response.status());
-                Ok(response)
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(center = attempt.center().name(), error = %chain(&error), "the center could not be asked");
-                Err(Failure::of(&error))
-            }
-            Err(_) => {
-                tracing::warn!(center = attempt.center().name(), after = ?self.first_byte, "the center did not answer in time");
-                Err(Failure::FirstByte)
-            }
-        };
-        if let Err(failure) = outcome {
-            attempt.failed(failure);
-        }
-        let failed = outcome.as_ref().map_or(true, |response| response.status().is_server_error());
-        attempt.center().first_byte(failed, started.elapsed());
-        self.metrics.upstream_first_byte(attempt.center().name(), started.elapsed());
-        outcome
+        self.budget.lock().reconfigure(config.routing.retry_share, config.routing.retry_burst);
+        self.pool.store(Arc::new(pool));
+        self.probe_now.notify_one();
+        Ok(())
     }
 
     /// `Via` for a request that came through the tiers in `before`.
@@ -182,20 +154,4 @@ impl Upstream {
             None => format!("1.1 {}", self.edge_id),
         }
     }
-
-    /// Figures of every center.
-    pub(crate) fn figures(&self) -> Vec<CenterFigures> {
-        self.centers.iter().map(|center| center.figures()).collect()
-    }
-}
-
-/// An error with its causes, for the log.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -1,55 +1,141 @@
-//! The centers as they are configured, and what is counted of each.
+//! The centers and rules as they are configured, replaced as a whole when the settings change.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use reqwest::Url;
+use tokio::time::Instant;
+
+use super::breaker::{Admission, Phase};
+use super::choose::{Choice, Standing, choose};
+use super::health::Health;
+use super::route::{RouteKey, Rules, allows, within_limits};
+use crate::config::{Config, ProbeSettings};
 
 /// One center.
 #[derive(Debug)]
 pub(super) struct Center {
+    /// Its name in figures, rules and operator actions.
+    pub(super) name: String,
+    /// Its own weight.
+    pub(super) weight: f64,
+    /// The labels whose requests it takes first.
+    pub(super) labels: Vec<String>,
+    /// What is known of its health.
+    pub(super) health: Arc<Health>,
     base: Url,
-    pub(super) in_flight: AtomicUsize,
-    requests: AtomicU64,
-    failures: AtomicU64,
-    /// Time to the first byte of the last answer, in microseconds; 0: none yet.
-    first_byte_us: AtomicU64,
 }
 
-/// One center's figures, for `/api/v1/upstreams`.
-#[derive(Debug, serde::Serialize)]
-pub(crate) struct CenterFigures {
-    url: String,
-    in_flight: usize,
-    requests: u64,
-    failures: u64,
-    first_byte_ms: Option<f64>,
+/// The centers and what chooses among them.
+#[derive(Debug)]
+pub(super) struct Pool {
+    /// The centers, in the order of the settings.
+    pub(super) centers: Vec<Arc<Center>>,
+    /// How they are probed.
+    pub(super) probes: ProbeSettings,
+    /// A first byte that takes longer is slow.
+    pub(super) slow: std::time::Duration,
+    rules: Rules,
+    hysteresis: f64,
+    /// The last choice of each class of requests: they do not have the same centers to choose from.
+    current: Mutex<BTreeMap<Class, usize>>,
+}
+
+/// The rule and the label that a choice was made by, where they make a difference.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Class {
+    rule: Option<usize>,
+    label: Option<String>,
+}
+
+/// A choice, and for whom.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    /// The centers to ask, best first.
+    pub(super) centers: Vec<Arc<Center>>,
+    /// How it came about.
+    pub(super) choice: Choice,
+    /// The rule that decided, by its number.
+    pub(super) rule: Option<usize>,
+    /// The label that made a difference.
+    pub(super) label: Option<String>,
+    /// When the first of those that may not be asked may be asked again.
+    pub(super) refused_until: Option<Instant>,
+}
+
+impl Pool {
+    /// The pool of these settings; what `before` knows of a center that stays is kept.
+    pub(super) fn new(config: &Config, before: Option<&Self>) -> Result<Self, String> {
+        let centers = config.centers.iter().map(|url| Center::new(url, config, before).map(Arc::new));
+        Ok(Self {
+            centers: centers.collect::<Result<_, _>>()?,
+            probes: config.probes,
+            slow: config.breaker.slow.get(),
+            rules: Rules::new(&config.routing),
+            hysteresis: config.routing.hysteresis,
+            current: Mutex::default(),
+        })
+    }
+
+    /// Chooses for a request.
+    pub(super) fn choose(&self, key: &RouteKey, now: Instant) -> Chosen {
+        let rule = self.rules.of(key);
+        let label = key.label.as_ref().filter(|label| self.centers.iter().any(|center| center.labels.contains(label)));
+        let mut candidates = Vec::with_capacity(self.centers.len());
+        let mut refused_until = None;
+        for (number, center) in self.centers.iter().enumerate() {
+            if rule.is_some_and(|(_, rule)| !allows(rule, &center.name)) {
+                continue;
+            }
+            let (standing, measured) = center.health.standing(now);
+            let over_limit = rule.is_some_and(|(_, rule)| !within_limits(rule, measured));
+            let other_label = label.is_some_and(|label| !center.labels.contains(label));
+            let weight = rule.and_then(|(_, rule)| rule.weights.get(&center.name)).copied().unwrap_or(center.weight);
+            let rank = 2 * u8::from(over_limit) + u8::from(other_label);
+            if let Admission::Refused(until) = standing.admission {
+                refused_until = Some(refused_until.map_or(until, |earlier: Instant| earlier.min(until)));
+            }
+            candidates.push(Standing { center: number, weight, rank, ..standing });
+        }
+        let class = Class { rule: rule.map(|(number, _)| number), label: label.cloned() };
+        let mut current = self.current.lock();
+        let choice = choose(&candidates, current.get(&class).copied(), self.hysteresis);
+        if let Some(first) = choice.order.first() {
+            current.insert(class.clone(), *first);
+        }
+        drop(current);
+        let centers = choice.order.iter().map(|number| Arc::clone(&self.centers[*number])).collect();
+        Chosen { centers, choice, rule: class.rule, label: class.label, refused_until }
+    }
+
+    /// Whether a center other than this one may be asked, so that slowness need not be borne.
+    pub(super) fn has_other_than(&self, health: &Arc<Health>, now: Instant) -> bool {
+        let others = self.centers.iter().filter(|center| !Arc::ptr_eq(&center.health, health));
+        others.into_iter().any(|other| other.health.vitals().breaker.admission(now) == Admission::Open)
+    }
 }
 
 impl Center {
-    /// A center at `url`.
-    pub(super) fn new(url: &str) -> Result<Self, String> {
-        let mut base = Url::parse(url).map_err(|error| format!("centers: {url:?}: {error}"))?;
+    /// The center at `url`.
+    pub(super) fn new(url: &str, config: &Config, before: Option<&Pool>) -> Result<Self, String> {
+        let url = Url::parse(url).map_err(|error| format!("centers: {url:?}: {error}"))?;
+        let settings = config.center(&url);
+        let mut base = url;
         // Joining below a path needs the trailing slash; a query or a fragment would swallow what is joined.
         base.set_query(None);
         base.set_fragment(None);
         let path = format!("{}/", base.path().trim_end_matches('/'));
         base.set_path(&path);
-        Ok(Self {
-            base,
-            in_flight: AtomicUsize::new(0),
-            requests: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
-            first_byte_us: AtomicU64::new(0),
-        })
+        let known = before.and_then(|before| before.centers.iter().find(|center| center.base == base));
+        let health = known.map_or_else(|| Arc::new(Health::new(config.breaker)), |known| Arc::clone(&known.health));
+        health.vitals().breaker.reconfigure(config.breaker);
+        Ok(Self { name: settings.name, weight: settings.weight, labels: settings.labels, health, base })
     }
 
     /// `path` is [`shared::request::Request::to_path`]'s: canonical, and percent-encoded where a URL needs it.
     pub(super) fn repository_url(&self, repository: &str, path: &str) -> Url {
-        let mut url = self.base.clone();
-        let whole = format!("{}api/go/{repository}/{}", self.base.path(), path);
-        url.set_path(&whole);
-        url
+        self.url(&format!("api/go/{repository}/{path}"))
     }
 
     /// `path_and_query` below the repository in the center's administration.
@@ -58,64 +144,44 @@ impl Center {
             Some((path, query)) => (path, Some(query)),
             None => (path_and_query, None),
         };
-        let mut url = self.base.clone();
-        url.set_path(&format!("{}api/v1/repos/{repository}/{path}", self.base.path()));
+        let mut url = self.url(&format!("api/v1/repos/{repository}/{path}"));
         url.set_query(query);
         url
     }
 
-    /// Its name in figures.
-    pub(super) fn name(&self) -> &str {
-        self.base.host_str().unwrap_or("center")
+    /// What a probe asks for.
+    pub(super) fn probe_url(&self) -> Url {
+        self.url("healthz")
     }
 
-    /// Counts the first byte of an answer, or its failure to come.
-    pub(super) fn first_byte(&self, failed: bool, took: Duration) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        if failed {
-            self.failures.fetch_add(1, Ordering::Relaxed);
-        }
-        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.first_byte_us.store(took.max(1), Ordering::Relaxed);
-    }
-
-    /// What is counted of it.
-    pub(super) fn figures(&self) -> CenterFigures {
+    /// The URL without what must not be shown.
+    pub(super) fn public_url(&self) -> String {
         let mut url = self.base.clone();
         // Never a credential in an answer; a URL without a host, where this fails, has none.
         let _ = url.set_username("");
         let _ = url.set_password(None);
-        let first_byte = self.first_byte_us.load(Ordering::Relaxed);
-        CenterFigures {
-            url: url.to_string(),
-            in_flight: self.in_flight.load(Ordering::Relaxed),
-            requests: self.requests.load(Ordering::Relaxed),
-            failures: self.failures.load(Ordering::Relaxed),
-            first_byte_ms: (first_byte > 0).then(|| first_byte as f64 / 1000.0),
+        url.to_string()
+    }
+
+    /// Says in the log that the breaker changed.
+    pub(super) fn tell(&self, changed: Option<Phase>) {
+        match changed {
+            Some(Phase::Open(until)) => {
+                let for_ms = until.saturating_duration_since(Instant::now()).as_millis();
+                tracing::warn!(center = self.name, for_ms, "the center is left alone");
+            }
+            Some(Phase::HalfOpen) => tracing::info!(center = self.name, "the center is tried again"),
+            Some(Phase::Closed) => tracing::info!(center = self.name, "the center is asked again"),
+            None => {}
         }
+    }
+
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{path}", self.base.path()));
+        url
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_are_joined_below_the_centers_path() {
-        let center = Center::new("http://center:1/base?x=1").unwrap();
-        let url = center.repository_url("golang-virtual", "github.com/!burnt!sushi/toml/@v/v1.0.0.zip");
-        assert_eq!(
-            url.as_str(),
-            "http://center:1/base/api/go/golang-virtual/github.com/!burnt!sushi/toml/@v/v1.0.0.zip"
-        );
-        let url = center.api_url("golang-virtual", "changes?after=1-2&wait=30s");
-        assert_eq!(url.as_str(), "http://center:1/base/api/v1/repos/golang-virtual/changes?after=1-2&wait=30s");
-    }
-
-    #[test]
-    fn a_path_cannot_become_a_query() {
-        let center = Center::new("http://center:1").unwrap();
-        let url = center.repository_url("r", "example.com/a/@v/a?b#c%20d.info");
-        assert_eq!(url.as_str(), "http://center:1/api/go/r/example.com/a/@v/a%3Fb%23c%20d.info");
-    }
-}
+mod tests;

@@ -1,0 +1,221 @@
+//! Asking: one center after another until one answers, and when to stop waiting for one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, header};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use shared::fill::{FillError, FillErrorKind};
+use tokio::time::{Instant, sleep_until};
+
+use super::attempt::{Attempt, Attempts, Failure, Taken};
+use super::health::{Health, Trouble};
+use super::pool::{Center, Chosen};
+use super::{RouteKey, Upstream};
+use crate::respond;
+
+impl Upstream {
+    /// The centers that may be asked for what `route` stands for, best first.
+    pub(super) fn attempts(&self, route: &RouteKey) -> Attempts {
+        let pool = self.pool.load_full();
+        let chosen = pool.choose(route, Instant::now());
+        self.last_choice.note(&pool, &chosen);
+        let Chosen { centers, refused_until, .. } = chosen;
+        Attempts::new(pool, centers, refused_until, Arc::clone(&self.budget), self.metrics.clone())
+    }
+
+    /// Asks the next center of `attempts` for `path` of the repository and waits for its header. One that cannot be reached,
+    /// does not answer in time, fails or has too much to do is followed by the next; the last one's failure is the answer.
+    pub(super) async fn ask(
+        &self,
+        attempts: &mut Attempts,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+    ) -> Result<Taken, FillError> {
+        let queued = tokio::time::timeout(self.queue, Arc::clone(&self.permits).acquire_owned());
+        let Ok(Ok(permit)) = queued.await else {
+            let message = "too many requests to the center are waiting";
+            return Err(FillError::new(FillErrorKind::Unavailable, message));
+        };
+        let mut refused = None;
+        let mut failed = None;
+        while let Some(attempt) = attempts.next() {
+            let url = attempt.center().repository_url(&self.repository, path);
+            let request = self.client.request(method.clone(), url).headers(headers.clone());
+            match self.send(attempts, &attempt, request.timeout(Duration::from_hours(1))).await {
+                Ok(response) if is_refusal(response.status()) => refused = Some((response, attempt)),
+                Ok(response) => return Ok(Taken { response, attempt, _permit: permit }),
+                Err(failure) => failed = Some(failure.to_error()),
+            }
+        }
+        // A center's own words say more than a connection that broke.
+        match (refused, failed) {
+            (Some((response, attempt)), _) => Ok(Taken { response, attempt, _permit: permit }),
+            (None, Some(error)) => Err(error),
+            (None, None) => Err(attempts.nobody()),
+        }
+    }
+
+    /// Asks a center's administration, outside the limit of fetches: the change feed and the manifest. The center that
+    /// answered last is asked as long as it answers.
+    pub(crate) async fn ask_api(&self, path_and_query: &str, patience: Duration) -> Result<Response, FillError> {
+        let mut failed = None;
+        let mut left = self.api_order();
+        while let Some(center) = left.next() {
+            let url = center.api_url(&self.repository, path_and_query);
+            let request = self.client.get(url).header(header::VIA, self.via(None));
+            let others = !left.as_slice().is_empty();
+            match patiently(&center, request, patience, others).await {
+                Ok(failing) if failing.status().is_server_error() && others => {
+                    failed = Some(Failure::ServerError.to_error());
+                }
+                Ok(failing) if failing.status().is_server_error() => return Ok(failing),
+                Ok(response) => {
+                    *self.followed.lock() = Some(Arc::downgrade(&center.health));
+                    return Ok(response);
+                }
+                Err(failure) => failed = Some(failure.to_error()),
+            }
+        }
+        Err(failed.unwrap_or_else(|| FillError::new(FillErrorKind::Unavailable, "no center can be asked now")))
+    }
+
+    /// The one that answered last, then the others as they would be chosen, then those that should be left alone: changes
+    /// are better heard from them than not at all. Not from one that an operator took out.
+    fn api_order(&self) -> std::vec::IntoIter<Arc<Center>> {
+        let now = Instant::now();
+        let pool = self.pool.load_full();
+        let mut order = pool.choose(&RouteKey::default(), now).centers;
+        let followed = self.followed.lock().as_ref().and_then(std::sync::Weak::upgrade);
+        if let Some(at) = order.iter().position(|center| is_of(center, followed.as_ref())) {
+            order[..=at].rotate_right(1);
+        }
+        for center in &pool.centers {
+            let taken_out = center.health.vitals().breaker.forced(now).is_some_and(|(open, _)| open);
+            if !taken_out && !order.iter().any(|known| Arc::ptr_eq(known, center)) {
+                order.push(Arc::clone(center));
+            }
+        }
+        order.into_iter()
+    }
+
+    /// Sends a request and waits for the header, until it is better to ask another center.
+    async fn send(&self, attempts: &Attempts, attempt: &Attempt, request: RequestBuilder) -> Result<Response, Failure> {
+        let started = Instant::now();
+        let outcome = self.wait(attempts, attempt, request, started).await;
+        let took = started.elapsed();
+        match &outcome {
+            Ok(response) => {
+                if took >= attempt.slow_after() {
+                    attempt.is_slow();
+                }
+                if !response.status().is_server_error() {
+                    attempt.first_byte(took);
+                }
+                attempt.judge_status(response.status(), retry_after(response.headers()));
+            }
+            Err(failure) => {
+                tracing::warn!(center = attempt.center().name, ?failure, ?took, "the center could not be asked");
+                if *failure == Failure::FirstByte {
+                    attempt.first_byte(took);
+                }
+                attempt.failed(*failure);
+            }
+        }
+        outcome
+    }
+
+    async fn wait(
+        &self,
+        attempts: &Attempts,
+        attempt: &Attempt,
+        request: RequestBuilder,
+        started: Instant,
+    ) -> Result<Response, Failure> {
+        let mut trouble = attempt.center().health.trouble();
+        let before = *trouble.borrow_and_update();
+        let mut answer = std::pin::pin!(request.send());
+        let mut slow = false;
+        loop {
+            let wake = if slow { self.first_byte } else { self.first_byte.min(attempt.slow_after()) };
+            tokio::select! {
+                answered = &mut answer => return answered.map_err(|error| {
+                    tracing::debug!(error = %chain(&error), "no answer");
+                    Failure::of(&error)
+                }),
+                () = sleep_until(started + wake) => {
+                    if started.elapsed() >= self.first_byte {
+                        return Err(Failure::FirstByte);
+                    }
+                    slow = true;
+                    attempt.is_slow();
+                    // Probing is the only way to tell a center that works long from one that is gone.
+                    self.probe_now.notify_one();
+                }
+                Ok(()) = trouble.changed() => {}
+            }
+            if is_doubtful(before, *trouble.borrow_and_update(), slow) && attempts.has_next() {
+                return Err(Failure::FirstByte);
+            }
+        }
+    }
+}
+
+fn is_of(center: &Center, health: Option<&Arc<Health>>) -> bool {
+    health.is_some_and(|health| Arc::ptr_eq(&center.health, health))
+}
+
+/// Sends a request that may take long to be answered, such as a long poll.
+async fn patiently(
+    center: &Center,
+    request: RequestBuilder,
+    patience: Duration,
+    others: bool,
+) -> Result<Response, Failure> {
+    let mut trouble = center.health.trouble();
+    let before = *trouble.borrow_and_update();
+    let gone = async {
+        while trouble.changed().await.is_ok() {
+            if is_doubtful(before, *trouble.borrow_and_update(), true) {
+                return;
+            }
+        }
+        // The center left the settings: nothing more will be heard of it.
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        answered = request.send() => answered.map_err(|error| Failure::of(&error)),
+        () = tokio::time::sleep(patience) => Err(Failure::FirstByte),
+        () = gone, if others => Err(Failure::FirstByte),
+    }
+}
+
+/// Whether an answer that has not come will hardly come: others gave up on the center, or it is deaf as well as slow.
+fn is_doubtful(before: Trouble, now: Trouble, slow: bool) -> bool {
+    now.opened > before.opened || (slow && now.lost > before.lost)
+}
+
+/// Whether another center may do better.
+fn is_refusal(status: StatusCode) -> bool {
+    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => respond::parse_date(text)?.duration_since(std::time::SystemTime::now()).ok(),
+    }
+}
+
+/// An error with its causes, for the log.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,172 @@
+//! All that is known of a center's health, and the word that goes out when it turns bad.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::breaker::{Breaker, Call, Phase, Verdict};
+use super::choose::Standing;
+use super::route::Measured;
+use super::rtt::{PeakEwma, SuccessRate, Window, millis};
+use crate::config::BreakerSettings;
+
+/// A center's health. It stays when the settings change.
+#[derive(Debug)]
+pub(super) struct Health {
+    vitals: Mutex<Vitals>,
+    in_flight: AtomicUsize,
+    trouble: watch::Sender<Trouble>,
+}
+
+/// What is measured.
+#[derive(Debug)]
+pub(super) struct Vitals {
+    /// The last ten probes.
+    pub(super) window: Window,
+    /// Time to the first byte of real answers.
+    pub(super) first_byte: PeakEwma,
+    /// How many requests went well.
+    pub(super) success: SuccessRate,
+    /// Whether it is left alone.
+    pub(super) breaker: Breaker,
+    /// When it is to be probed next.
+    pub(super) probe_at: Instant,
+    /// Whether a probe is under way.
+    pub(super) probing: bool,
+    /// What jitter comes from, from -1 to 1.
+    pub(super) dice: fn() -> f64,
+}
+
+/// How often something happened that makes waiting for an answer doubtful.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Trouble {
+    /// The breaker opened.
+    pub(super) opened: u64,
+    /// A probe was lost.
+    pub(super) lost: u64,
+}
+
+impl Health {
+    /// Of a center about which nothing is known; it is to be probed at once.
+    pub(super) fn new(settings: BreakerSettings) -> Self {
+        let vitals = Vitals {
+            window: Window::default(),
+            first_byte: PeakEwma::default(),
+            success: SuccessRate::default(),
+            breaker: Breaker::new(settings),
+            probe_at: Instant::now(),
+            probing: false,
+            dice: || rand::random_range(-1.0..=1.0),
+        };
+        Self {
+            vitals: Mutex::new(vitals),
+            in_flight: AtomicUsize::new(0),
+            trouble: watch::Sender::new(Trouble::default()),
+        }
+    }
+
+    /// What is measured, to read or to change.
+    pub(super) fn vitals(&self) -> MutexGuard<'_, Vitals> {
+        self.vitals.lock()
+    }
+
+    /// Requests that wait for it or read from it.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Lets a request pass, if one may; the answer is whether it is the trial. It is in flight until [`Self::left`].
+    pub(super) fn admit(&self, now: Instant) -> Option<bool> {
+        let trial = self.vitals().breaker.admit(now)?;
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        Some(trial)
+    }
+
+    /// A request is no longer in flight.
+    pub(super) fn left(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The first byte of an answer came, or did not come in all that time.
+    pub(super) fn first_byte(&self, now: Instant, took: Duration) {
+        self.vitals().first_byte.observe(now, took);
+    }
+
+    /// Takes in what came of a request. The answer is the state, if it changed.
+    pub(super) fn judge(&self, now: Instant, call: Call, verdict: Verdict) -> Option<Phase> {
+        self.change(now, |vitals| {
+            vitals.success.observe(now, verdict == Verdict::Good);
+            vitals.breaker.judge(now, call, verdict, (vitals.dice)());
+        })
+    }
+
+    /// Takes in that a request is slow.
+    pub(super) fn slow(&self, now: Instant) -> Option<Phase> {
+        self.change(now, |vitals| vitals.breaker.slow(now, (vitals.dice)()))
+    }
+
+    /// Takes in a probe: how long its answer took, or that it was lost.
+    pub(super) fn probed(&self, now: Instant, took: Option<Duration>, interval: Duration) -> Option<Phase> {
+        if took.is_none() {
+            self.trouble.send_modify(|trouble| trouble.lost += 1);
+        }
+        self.change(now, |vitals| {
+            if took.is_some() && vitals.window.last_lost() {
+                vitals.breaker.probes_came_back();
+            }
+            vitals.window.push(took);
+            vitals.probing = false;
+            let pause = if vitals.window.is_settled() { interval } else { interval / 5 };
+            vitals.probe_at = now + pause.mul_f64(1.0 + 0.2 * (vitals.dice)());
+        })
+    }
+
+    /// Asks for a probe now: a request has waited long.
+    pub(super) fn doubt(&self, now: Instant) {
+        let mut vitals = self.vitals();
+        if !vitals.probing {
+            vitals.probe_at = vitals.probe_at.min(now);
+        }
+    }
+
+    /// Tells of trouble from now on.
+    pub(super) fn trouble(&self) -> watch::Receiver<Trouble> {
+        self.trouble.subscribe()
+    }
+
+    /// Changes the breaker; the answer is its state, if that changed.
+    pub(super) fn change(&self, now: Instant, change: impl FnOnce(&mut Vitals)) -> Option<Phase> {
+        let mut vitals = self.vitals();
+        let before = vitals.breaker.phase(now);
+        change(&mut vitals);
+        let after = vitals.breaker.phase(now);
+        drop(vitals);
+        if before == after {
+            return None;
+        }
+        if matches!(after, Phase::Open(_)) {
+            self.trouble.send_modify(|trouble| trouble.opened += 1);
+        }
+        Some(after)
+    }
+
+    /// What a choice and a rule must know.
+    pub(super) fn standing(&self, now: Instant) -> (Standing, Measured) {
+        let vitals = self.vitals();
+        let estimate = vitals.window.mean().max(vitals.first_byte.value(now));
+        let standing = Standing {
+            center: 0,
+            admission: vitals.breaker.admission(now),
+            estimate,
+            in_flight: self.in_flight(),
+            success: vitals.success.value(now),
+            weight: 1.0,
+            probe_lost: vitals.window.last_lost(),
+            rank: 0,
+        };
+        (standing, Measured { p95_ms: vitals.window.p95().map(millis), loss: vitals.window.loss() })
+    }
+}
