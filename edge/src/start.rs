@@ -101,8 +101,7 @@ impl Edge {
         let _ = self.app.stopped.send(true);
         // Fills that still run are given up; what they had spooled is removed here or at the next start.
         self.behind.shutdown_timeout(STORAGE_GRACE);
-        // The last hold on the cache: dropping it closes the index.
-        drop(self.app);
+        self.app.cache.close();
     }
 }
 

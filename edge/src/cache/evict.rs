@@ -16,7 +16,7 @@ use shared::digest::Digest;
 
 use super::CacheError;
 use super::entry::Row;
-use super::freshness::{Class, Facts, Freshness, freshness};
+use super::freshness::Freshness;
 use super::index::{Family, OPEN_BYTES, ref_key};
 use super::store::Store;
 
@@ -93,7 +93,7 @@ impl Signal {
 /// The thread of the sweep.
 pub(super) struct Sweeper {
     signal: Arc<Signal>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Sweeper {
@@ -109,14 +109,13 @@ impl Sweeper {
                 }
             })
             .map_err(|error| CacheError::Storage(format!("no thread for the sweep: {error}")))?;
-        Ok(Self { signal, thread: Some(thread) })
+        Ok(Self { signal, thread: Mutex::new(Some(thread)) })
     }
-}
 
-impl Drop for Sweeper {
-    fn drop(&mut self) {
+    /// Ends it and waits until it has ended.
+    pub(super) fn end(&self) {
         self.signal.end();
-        if let Some(thread) = self.thread.take() {
+        if let Some(thread) = self.thread.lock().take() {
             // A sweep that panicked has said so on stderr.
             let _ = thread.join();
         }
@@ -159,7 +158,12 @@ impl Store {
 
     /// One round.
     pub(super) fn sweep(&self) -> Result<(), CacheError> {
+        if self.index.is_damaged() {
+            self.start_over()?;
+            self.reclaim()?;
+        }
         self.probe();
+        self.beat_if_due();
         self.write_uses()?;
         self.forget_negatives()?;
         self.evict()
@@ -198,7 +202,7 @@ impl Store {
         attempt().map_err(|error: std::io::Error| error.to_string())
     }
 
-    fn write_uses(&self) -> Result<(), CacheError> {
+    pub(super) fn write_uses(&self) -> Result<(), CacheError> {
         let uses = std::mem::take(&mut *self.uses.0.lock());
         let mut uses = uses.into_iter().peekable();
         while uses.peek().is_some() {
@@ -240,21 +244,16 @@ impl Store {
     }
 
     fn is_over(&self, row: &Row, now_ms: u64) -> bool {
-        let facts = Facts {
-            class: Class::Negative,
-            stored_at_ms: row.stored_at_ms,
-            last_change_ms: row.modified_ms,
-            channel_healthy: true,
-        };
-        freshness(&facts, &self.policy, now_ms) != Freshness::Fresh
+        self.judge_negative(row, now_ms) != Freshness::Fresh
     }
 
     /// Removes the least recently used entries until nine tenths of the budget are left.
     pub(super) fn evict(&self) -> Result<(), CacheError> {
-        if self.disk_bytes.load(Relaxed) <= self.disk_bytes_max {
+        let bytes_max = self.disk_bytes_max.load(Relaxed);
+        if self.disk_bytes.load(Relaxed) <= bytes_max {
             return Ok(());
         }
-        let target = self.disk_bytes_max / 10 * 9;
+        let target = bytes_max / 10 * 9;
         // Entries that share a body free it only with the last of them, so one cut may not be enough.
         while self.disk_bytes.load(Relaxed) > target && !self.signal.has_ended() {
             let excess = self.disk_bytes.load(Relaxed) - target;

@@ -10,6 +10,7 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use shared::change::ChangeId;
@@ -22,7 +23,7 @@ use super::generation::Seen;
 use super::index::{Blob, Family, ref_key};
 use super::key::Key;
 use super::lookup::Body;
-use super::memory::Promotion;
+use super::memory::{Promotion, Standing};
 use super::store::Store;
 use super::{CacheError, CommitError, tombstone};
 
@@ -176,7 +177,7 @@ impl Store {
         if is_new {
             self.count(blob);
         }
-        Ok(Written { promotion: self.promotion(key, changed, meta.stored_at_ms), replaced })
+        Ok(Written { promotion: self.promotion(key, written_now(changed), meta.stored_at_ms), replaced })
     }
 
     /// The row of an entry that counts. Under the writer's lock.
@@ -278,7 +279,7 @@ impl Store {
             let mut batch = self.index.batch();
             batch.put(Family::Entries, key.bytes(), &row.encode());
             batch.write()?;
-            let promotion = self.promotion(key, row.stale, row.stored_at_ms);
+            let promotion = self.promotion(key, written_now(row.stale), row.stored_at_ms);
             (row, promotion)
         };
         let Body::Whole(body) = self.body(&row)? else {
@@ -290,7 +291,7 @@ impl Store {
     }
 
     fn is_over_budget(&self) -> bool {
-        self.disk_bytes.load(std::sync::atomic::Ordering::Relaxed) > self.disk_bytes_max
+        self.disk_bytes.load(Relaxed) > self.disk_bytes_max.load(Relaxed)
     }
 }
 
@@ -299,9 +300,16 @@ impl From<CacheError> for CommitError {
     fn from(error: CacheError) -> Self {
         match error {
             CacheError::Storage(reason) => Self::Storage(reason),
-            CacheError::Directory { .. } | CacheError::Open { .. } => Self::Storage(error.to_string()),
+            CacheError::Directory { .. } | CacheError::Open { .. } | CacheError::Damaged(_) => {
+                Self::Storage(error.to_string())
+            }
         }
     }
+}
+
+/// How an entry stands that was written just now: its age is known.
+const fn written_now(changed: bool) -> Standing {
+    Standing { changed, age_unknown: false }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is handed to map_err")]

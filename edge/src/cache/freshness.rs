@@ -11,8 +11,14 @@
 //! | negative | – | 60 s | none |
 //!
 //! The memory tier's 30 s is not an end: after it the disk tier's row is looked at again, which may be fresh still.
+//!
+//! **Jitter**: a mutable's period is shorter by 0 to 10 %, always by the same share for the same key, so that what was stored together is
+//! not refreshed together. **Unknown age**: what was stored before the clock jumped (see [`super::clock`]) counts as just past its period,
+//! whatever the numbers say: it is given and refreshed behind, and nothing expires all at once.
 
 use std::time::Duration;
+
+use super::clock::SKEW;
 
 /// The periods of the table above.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,21 +95,25 @@ pub(super) struct Facts {
     pub(super) class: Class,
     /// Unix milliseconds: stored, or last confirmed.
     pub(super) stored_at_ms: u64,
+    /// Whether the clock has run on since then, as far as is known.
+    pub(super) age_known: bool,
+    /// By how many thousandths its period is shorter than the table says.
+    pub(super) early_permille: u32,
     /// Unix milliseconds: when the answer last became another one.
     pub(super) last_change_ms: u64,
     /// Whether changes arrive.
     pub(super) channel_healthy: bool,
 }
 
-/// How far in the future an answer may have been stored before its age counts as unknown.
-const SKEW: Duration = Duration::from_mins(1);
+/// The largest part of a mutable's period that it is shortened by.
+const EARLY_PERMILLE_MAX: u64 = 100;
 
 /// The table.
 pub(super) fn freshness(facts: &Facts, policy: &FreshnessPolicy, now_ms: u64) -> Freshness {
     let (period, changed) = match facts.class {
         Class::Immutable => return Freshness::Fresh,
         Class::Negative => {
-            return if age(facts.stored_at_ms, policy.negative, now_ms) < policy.negative {
+            return if age(facts, policy.negative, now_ms) < policy.negative {
                 Freshness::Fresh
             } else {
                 Freshness::Expired
@@ -111,7 +121,7 @@ pub(super) fn freshness(facts: &Facts, policy: &FreshnessPolicy, now_ms: u64) ->
         }
         Class::Mutable { hot, changed } => (period(facts, hot, policy, now_ms), changed),
     };
-    let age = age(facts.stored_at_ms, period, now_ms);
+    let age = age(facts, period, now_ms);
     if age >= period + policy.stale_if_error {
         Freshness::Expired
     } else if changed || age >= period + policy.stale_while_revalidate {
@@ -125,12 +135,17 @@ pub(super) fn freshness(facts: &Facts, policy: &FreshnessPolicy, now_ms: u64) ->
 
 /// Whether the memory tier's own period is over, and the disk tier's row must be looked at again.
 pub(super) fn is_over_in_memory(promoted_at_ms: u64, policy: &FreshnessPolicy, now_ms: u64) -> bool {
-    age(promoted_at_ms, policy.memory, now_ms) >= policy.memory
+    now_ms.checked_sub(promoted_at_ms).is_none_or(|age| Duration::from_millis(age) >= policy.memory)
+}
+
+/// By how many thousandths the period of the key with this hash is shortened.
+pub(super) fn early_permille(key_hash: u64) -> u32 {
+    u32::try_from(key_hash % (EARLY_PERMILLE_MAX + 1)).unwrap_or_default()
 }
 
 fn period(facts: &Facts, hot: bool, policy: &FreshnessPolicy, now_ms: u64) -> Duration {
     let unchanged = Duration::from_millis(now_ms.saturating_sub(facts.last_change_ms));
-    if !facts.channel_healthy {
+    let whole = if !facts.channel_healthy {
         policy.unhealthy
     } else if hot {
         policy.hot
@@ -138,16 +153,17 @@ fn period(facts: &Facts, hot: bool, policy: &FreshnessPolicy, now_ms: u64) -> Du
         policy.stable
     } else {
         policy.other
-    }
+    };
+    whole - whole * facts.early_permille / 1000
 }
 
-/// A clock that was set back leaves answers from the future. A little of it is no age; of more, the age is unknown, and the answer counts
-/// as just past its period: it is refreshed behind, and nothing expires all at once.
-fn age(stored_at_ms: u64, period: Duration, now_ms: u64) -> Duration {
-    if Duration::from_millis(stored_at_ms.saturating_sub(now_ms)) > SKEW {
+/// A little time in the future is no age: the clock was set back by less than is worth a doubt. Of more the age is unknown.
+fn age(facts: &Facts, period: Duration, now_ms: u64) -> Duration {
+    let ahead = Duration::from_millis(facts.stored_at_ms.saturating_sub(now_ms));
+    if !facts.age_known || ahead > SKEW {
         period
     } else {
-        Duration::from_millis(now_ms.saturating_sub(stored_at_ms))
+        Duration::from_millis(now_ms.saturating_sub(facts.stored_at_ms))
     }
 }
 
@@ -162,7 +178,14 @@ mod tests {
 
     fn mutable(age_ms: u64) -> Facts {
         let class = Class::Mutable { hot: false, changed: false };
-        Facts { class, stored_at_ms: NOW - age_ms, last_change_ms: NOW - DAY, channel_healthy: true }
+        Facts {
+            class,
+            stored_at_ms: NOW - age_ms,
+            age_known: true,
+            early_permille: 0,
+            last_change_ms: NOW - DAY,
+            channel_healthy: true,
+        }
     }
 
     fn judge(facts: &Facts) -> Freshness {
@@ -228,6 +251,33 @@ mod tests {
         assert_eq!(judge(&negative), Freshness::Expired);
     }
 
+    #[test]
+    fn what_has_no_known_age_is_given_and_refreshed() {
+        for stored_ago in [0, 400 * DAY] {
+            let unknown = Facts { age_known: false, ..mutable(stored_ago) };
+            assert_eq!(judge(&unknown), Freshness::Stale);
+            let changed = Class::Mutable { hot: true, changed: true };
+            assert_eq!(judge(&Facts { class: changed, ..unknown }), Freshness::StaleIfError);
+            assert_eq!(judge(&Facts { class: Class::Negative, ..unknown }), Freshness::Expired);
+            assert_eq!(judge(&Facts { class: Class::Immutable, ..unknown }), Freshness::Fresh);
+        }
+    }
+
+    #[test]
+    fn periods_are_shortened_by_a_tenth_at_most_and_spread() {
+        let shares: Vec<u32> = (0..1000_u64).map(|i| early_permille(i.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+        assert!(shares.iter().all(|share| *share <= 100));
+        // What was stored together ends in each part of the last tenth, and no part takes more than its share by far.
+        for part in 0..10 {
+            let within = shares.iter().filter(|share| **share / 10 == part).count();
+            assert!((50..200).contains(&within), "{part}: {within}");
+        }
+        let early = Facts { early_permille: 100, ..mutable(270 * SECOND) };
+        assert_eq!(judge(&early), Freshness::Stale);
+        assert_eq!(judge(&Facts { stored_at_ms: NOW - 270 * SECOND + 1, ..early }), Freshness::Fresh);
+        assert_eq!(judge(&Facts { early_permille: 99, ..early }), Freshness::Fresh);
+    }
+
     /// xorshift: enough to walk the space, and the same walk every time.
     fn walk(mut seed: u64) -> impl FnMut(u64) -> u64 {
         move |bound| {
@@ -251,6 +301,8 @@ mod tests {
             let facts = Facts {
                 class,
                 stored_at_ms: NOW - next(10 * DAY),
+                age_known: next(8) > 0,
+                early_permille: u32::try_from(next(101)).unwrap(),
                 last_change_ms: NOW - next(60 * DAY),
                 channel_healthy: next(2) == 0,
             };

@@ -4,7 +4,7 @@
 //! the module's path: no lock, no growth. Two modules that share a slot see each other's changes, which costs one look at the disk or one
 //! more question to the center, and is never wrong.
 //!
-//! **Eras** count what touches everything (a gap in the changes, a purge). They are kept in the index. Every row says in which era its fill
+//! **Eras** count what touches everything (a gap in the changes, a purge, a clock that jumped). They are kept in the index. Every row says in which era its fill
 //! began, so that all of a million rows become stale by one small write.
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -83,6 +83,8 @@ pub(super) struct EraState {
     pub(super) stale_before: u64,
     /// Entries of an earlier era are void.
     pub(super) void_before: u64,
+    /// The age of what is of an earlier era is unknown: the clock jumped.
+    pub(super) doubted_before: u64,
 }
 
 /// The eras, shared.
@@ -90,6 +92,7 @@ pub(super) struct Eras {
     now: AtomicU64,
     stale_before: AtomicU64,
     void_before: AtomicU64,
+    doubted_before: AtomicU64,
 }
 
 const ERAS: &[u8] = b"eras";
@@ -97,12 +100,13 @@ const ERAS: &[u8] = b"eras";
 impl Eras {
     pub(super) fn load(index: &Index) -> Result<Self, CacheError> {
         let value = index.get(Family::State, ERAS)?;
-        let state =
-            value.as_deref().and_then(EraState::decode).unwrap_or(EraState { now: 1, stale_before: 0, void_before: 0 });
+        let first = EraState { now: 1, stale_before: 0, void_before: 0, doubted_before: 0 };
+        let state = value.as_deref().and_then(EraState::decode).unwrap_or(first);
         Ok(Self {
             now: AtomicU64::new(state.now),
             stale_before: AtomicU64::new(state.stale_before),
             void_before: AtomicU64::new(state.void_before),
+            doubted_before: AtomicU64::new(state.doubted_before),
         })
     }
 
@@ -111,6 +115,7 @@ impl Eras {
             now: self.now.load(SeqCst),
             stale_before: self.stale_before.load(SeqCst),
             void_before: self.void_before.load(SeqCst),
+            doubted_before: self.doubted_before.load(SeqCst),
         }
     }
 
@@ -118,6 +123,7 @@ impl Eras {
     pub(super) fn set(&self, state: EraState) {
         // Bounds first: a fill that takes its ticket in between belongs to the old era and is judged strictly.
         self.void_before.store(state.void_before, SeqCst);
+        self.doubted_before.store(state.doubted_before, SeqCst);
         self.stale_before.store(state.stale_before, SeqCst);
         self.now.store(state.now, SeqCst);
     }
@@ -131,16 +137,23 @@ impl EraState {
 
     /// The era after one in which everything was dropped.
     pub(super) const fn all_void(self) -> Self {
-        Self { now: self.now + 1, stale_before: self.now + 1, void_before: self.now + 1 }
+        Self { now: self.now + 1, stale_before: self.now + 1, void_before: self.now + 1, ..self }
+    }
+
+    /// The era after one whose clock cannot be trusted.
+    pub(super) const fn all_doubted(self) -> Self {
+        Self { now: self.now + 1, doubted_before: self.now + 1, ..self }
     }
 
     pub(super) fn put(self, batch: &mut super::index::Batch<'_>) {
-        let numbers = [self.now, self.stale_before, self.void_before];
+        let numbers = [self.now, self.stale_before, self.void_before, self.doubted_before];
         batch.put(Family::State, ERAS, &numbers.map(u64::to_be_bytes).concat());
     }
 
     fn decode(value: &[u8]) -> Option<Self> {
         let number = |i: usize| Some(u64::from_be_bytes(value.get(i * 8..i * 8 + 8)?.try_into().ok()?));
-        Some(Self { now: number(0)?, stale_before: number(1)?, void_before: number(2)? })
+        // An index that an earlier build wrote has no fourth number.
+        let doubted_before = number(3).unwrap_or_default();
+        Some(Self { now: number(0)?, stale_before: number(1)?, void_before: number(2)?, doubted_before })
     }
 }

@@ -13,28 +13,22 @@
 //! Nothing is written with sync: the log is one for all families, so a crash loses a suffix of all of them together, and what stays is
 //! consistent.
 
+mod open;
+
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use parking_lot::RwLock;
-use rocksdb::{
-    BlockBasedOptions, Cache as BlockCache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Direction,
-    ErrorKind, IteratorMode, Options, ReadOptions, WriteBatch,
-};
+use rocksdb::{ColumnFamily, DB, Direction, ErrorKind, IteratorMode, ReadOptions, WriteBatch};
 use shared::digest::Digest;
 
+use self::open::Access;
+pub(super) use self::open::OPEN_BYTES;
+pub(super) use self::open::move_aside;
 use super::CacheError;
 
-const MIB: usize = 1 << 20;
-const BLOCK_CACHE_BYTES: usize = 16 * MIB;
-const WRITE_BUFFER_BYTES: usize = 8 * MIB;
-/// All families' write buffers together.
-const WRITE_BUFFERS_BYTES: usize = 32 * MIB;
-const LOG_BYTES_MAX: u64 = 64 << 20;
 /// Rows that a scan reads at a time.
 const PAGE_ROWS: usize = 256;
-
-/// Room that opening the index may need: it writes down what its log holds.
-pub(super) const OPEN_BYTES: usize = 32 * MIB;
 
 /// A column family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,16 +92,29 @@ pub(super) type KeyValue = (Box<[u8]>, Box<[u8]>);
 /// The opened index.
 pub(super) struct Index {
     dir: PathBuf,
-    // Taken for writing only to open it anew. Readers nest, so they take it with `read_recursive`.
-    db: RwLock<Option<DB>>,
+    // Taken for writing only to open or close it. Readers nest, so they take it with `read_recursive`.
+    db: RwLock<State>,
+    // A scan, a write or a compaction came upon damage; a single damaged value is none of it.
+    damaged: AtomicBool,
+}
+
+enum State {
+    Open(DB),
+    /// It could not be opened anew, not even for reading.
+    Failed,
+    Closed,
 }
 
 impl Index {
-    /// Opens or creates it. Only one process can.
-    pub(super) fn open(dir: &Path) -> Result<Self, CacheError> {
-        let db = open(dir, Access::Write)
-            .map_err(|error| CacheError::Open { dir: dir.to_owned(), reason: error.into_string() })?;
-        Ok(Self { dir: dir.to_owned(), db: RwLock::new(Some(db)) })
+    /// Opens or creates it. Only one process can. [`CacheError::Damaged`]: it will never open, and can be moved aside.
+    ///
+    /// Where it can be opened for reading only, because the disk is full or fails, the reason comes with it.
+    pub(super) fn open(dir: &Path) -> Result<(Self, Option<String>), CacheError> {
+        let (db, trouble) = match open::open(dir, Access::Write) {
+            Ok(db) => (db, None),
+            Err(error) => (open::read_only_after(dir, &error)?, Some(error.into_string())),
+        };
+        Ok((Self { dir: dir.to_owned(), db: RwLock::new(State::Open(db)), damaged: AtomicBool::new(false) }, trouble))
     }
 
     /// Opens it anew: after a failed write, RocksDB refuses all others until then.
@@ -115,18 +122,50 @@ impl Index {
     /// Where it cannot be opened for writing again, it is opened for reading, so that hits go on.
     pub(super) fn reopen(&self) -> Result<(), CacheError> {
         let mut db = self.db.write();
+        if matches!(*db, State::Closed) {
+            return Err(closed());
+        }
         // The old one holds the lock file.
-        *db = None;
-        match open(&self.dir, Access::Write) {
+        *db = State::Failed;
+        match open::open(&self.dir, Access::Write) {
             Ok(opened) => {
-                *db = Some(opened);
+                *db = State::Open(opened);
                 Ok(())
             }
             Err(error) => {
-                *db = open(&self.dir, Access::Read).ok();
-                Err(storage(error))
+                if let Ok(opened) = open::open(&self.dir, Access::Read) {
+                    *db = State::Open(opened);
+                }
+                Err(self.storage(error))
             }
         }
+    }
+
+    /// Moves what is damaged aside and goes on with an empty index.
+    pub(super) fn start_over(&self) -> Result<(), CacheError> {
+        let mut db = self.db.write();
+        if matches!(*db, State::Closed) {
+            return Err(closed());
+        }
+        *db = State::Failed;
+        move_aside(&self.dir)?;
+        *db = State::Open(open::open(&self.dir, Access::Write).map_err(|error| self.storage(error))?);
+        self.damaged.store(false, Relaxed);
+        Ok(())
+    }
+
+    /// Whether rows cannot be read or written because of damage.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.damaged.load(Relaxed)
+    }
+
+    /// Waits for what reads or writes at this moment, and lets another process open it. Everything later fails.
+    pub(super) fn close(&self) {
+        *self.db.write() = State::Closed;
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(*self.db.read_recursive(), State::Closed)
     }
 
     /// A value. A damaged one is none: what is cached here can be fetched again.
@@ -137,7 +176,7 @@ impl Index {
                 tracing::error!(family = family.name(), %error, "a block of the index is damaged");
                 Ok(None)
             }
-            Err(error) => Err(storage(error)),
+            Err(error) => Err(self.storage(error)),
         })
     }
 
@@ -176,15 +215,24 @@ impl Index {
         self.with(|db| {
             let mode = IteratorMode::From(from, Direction::Forward);
             let rows = db.iterator_cf_opt(handle(db, family), options, mode);
-            rows.take(rows_max).map(|row| row.map_err(storage)).collect()
+            rows.take(rows_max).map(|row| row.map_err(|error| self.storage(error))).collect()
         })
     }
 
     fn with<T>(&self, work: impl FnOnce(&DB) -> Result<T, CacheError>) -> Result<T, CacheError> {
         match &*self.db.read_recursive() {
-            Some(db) => work(db),
-            None => Err(CacheError::Storage("the index could not be opened again".to_owned())),
+            State::Open(db) => work(db),
+            State::Failed => Err(CacheError::Storage("the index could not be opened again".to_owned())),
+            State::Closed => Err(closed()),
         }
+    }
+
+    fn storage(&self, error: rocksdb::Error) -> CacheError {
+        if error.kind() == ErrorKind::Corruption {
+            self.damaged.store(true, Relaxed);
+            return CacheError::Damaged(error.into_string());
+        }
+        CacheError::Storage(error.into_string())
     }
 }
 
@@ -244,7 +292,7 @@ impl Batch<'_> {
                     None => writes.delete_cf(handle(db, *family), key),
                 }
             }
-            db.write(writes).map_err(storage)
+            db.write(writes).map_err(|error| self.index.storage(error))
         })
     }
 }
@@ -262,115 +310,13 @@ fn end_of(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(end)
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Access {
-    Write,
-    Read,
-}
-
-fn open(dir: &Path, access: Access) -> Result<DB, rocksdb::Error> {
-    let block_cache = BlockCache::new_lru_cache(BLOCK_CACHE_BYTES);
-    let families = Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(&block_cache)));
-    let mut options = Options::default();
-    options.create_if_missing(true);
-    options.create_missing_column_families(true);
-    options.set_max_background_jobs(2);
-    options.set_max_open_files(256);
-    options.set_db_write_buffer_size(WRITE_BUFFERS_BYTES);
-    options.set_max_total_wal_size(LOG_BYTES_MAX);
-    options.set_keep_log_file_num(2);
-    options.set_max_log_file_size(MIB);
-    match access {
-        Access::Write => DB::open_cf_descriptors(&options, dir, families),
-        Access::Read => DB::open_cf_descriptors_read_only(&options, dir, families, false),
-    }
-}
-
 fn handle(db: &DB, family: Family) -> &ColumnFamily {
     db.cf_handle(family.name()).expect("the database was opened with all families")
 }
 
-fn family_options(block_cache: &BlockCache) -> Options {
-    let mut table = BlockBasedOptions::default();
-    table.set_block_cache(block_cache);
-    table.set_cache_index_and_filter_blocks(true);
-    table.set_bloom_filter(10.0, false);
-    let mut options = Options::default();
-    options.set_block_based_table_factory(&table);
-    options.set_compression_type(DBCompressionType::Lz4);
-    options.set_write_buffer_size(WRITE_BUFFER_BYTES);
-    options.set_max_write_buffer_number(2);
-    options
-}
-
-fn storage(error: rocksdb::Error) -> CacheError {
-    CacheError::Storage(error.into_string())
+fn closed() -> CacheError {
+    CacheError::Storage("the index is closed".to_owned())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_scan_ends_with_its_prefix() {
-        let dir = tempfile::tempdir().unwrap();
-        let index = Index::open(dir.path()).unwrap();
-        let mut batch = index.batch();
-        for key in [&b"a"[..], b"a\0", b"a\xff", b"a\xff\xff", b"b", b"\xff", b"\xff\xff1"] {
-            batch.put(Family::State, key, key);
-        }
-        batch.write().unwrap();
-        let below =
-            |prefix: &[u8]| index.scan(Family::State, prefix).map(|row| row.unwrap().0.to_vec()).collect::<Vec<_>>();
-        assert_eq!(below(b"a\xff"), [&b"a\xff"[..], b"a\xff\xff"]);
-        assert_eq!(below(b"a").len(), 4);
-        assert_eq!(below(b"\xff").len(), 2);
-        assert_eq!(below(b"").len(), 7);
-        assert!(index.scan(Family::Refs, b"").next().is_none());
-    }
-
-    #[test]
-    fn a_scan_goes_on_after_its_page() {
-        let dir = tempfile::tempdir().unwrap();
-        let index = Index::open(dir.path()).unwrap();
-        for count in [PAGE_ROWS - 1, PAGE_ROWS, PAGE_ROWS + 1, 3 * PAGE_ROWS] {
-            let mut batch = index.batch();
-            (0..count).for_each(|i| batch.put(Family::Uses, format!("{i:06}").as_bytes(), b""));
-            batch.write().unwrap();
-            let keys: Vec<_> = index.scan(Family::Uses, b"").map(|row| row.unwrap().0).collect();
-            assert_eq!(keys.len(), count);
-            assert!(keys.is_sorted());
-        }
-    }
-
-    #[test]
-    fn it_can_be_opened_anew_under_its_readers() {
-        let dir = tempfile::tempdir().unwrap();
-        let index = Index::open(dir.path()).unwrap();
-        let mut batch = index.batch();
-        (0..1000_u32).for_each(|i| batch.put(Family::Uses, &i.to_be_bytes(), b"x"));
-        batch.write().unwrap();
-        let mut scan = index.scan(Family::Uses, b"");
-        scan.next().unwrap().unwrap();
-        let batch = index.batch();
-        index.reopen().unwrap();
-        assert_eq!(scan.count(), 999);
-        batch.write().unwrap();
-        assert_eq!(index.get(Family::Uses, &7_u32.to_be_bytes()).unwrap().as_deref(), Some(&b"x"[..]));
-    }
-
-    #[test]
-    fn a_blob_reads_back() {
-        let blob = Blob { in_file: true, len: 70_000 };
-        assert_eq!(Blob::decode(&blob.encode()), Some(blob));
-        assert_eq!(Blob::decode(b"\x01"), None);
-        assert_eq!((blob.cost(), Blob { in_file: false, len: 3 }.cost()), (73_728 + 512, 515));
-    }
-
-    #[test]
-    fn one_process_at_a_time() {
-        let dir = tempfile::tempdir().unwrap();
-        let _held = Index::open(dir.path()).unwrap();
-        assert!(matches!(Index::open(dir.path()), Err(CacheError::Open { .. })));
-    }
-}
+mod tests;

@@ -94,6 +94,11 @@ impl Key {
         &self.0.bytes
     }
 
+    /// Another one for each key, the same in every process.
+    pub(super) fn own_hash(&self) -> u64 {
+        BuildHasherDefault::<DefaultHasher>::default().hash_one(&self.0.bytes)
+    }
+
     /// The same for all keys of a module, and as [`hash_of`] its path.
     pub(super) fn module_hash(&self) -> u64 {
         self.0.hash

@@ -9,10 +9,10 @@ use shared::digest::Digest;
 use super::CacheError;
 use super::entry::{Entry, EntryBody, Meta, Row, unix_ms};
 use super::files::Opened;
-use super::freshness::{Class, Facts, Freshness, freshness, is_over_in_memory};
+use super::freshness::{Class, Facts, Freshness, early_permille, freshness, is_over_in_memory};
 use super::index::{Family, ref_key};
 use super::key::Key;
-use super::memory::{BODY_BYTES_MAX, Held, Promotion};
+use super::memory::{BODY_BYTES_MAX, Held, Promotion, Standing};
 use super::store::Store;
 
 /// A body as it was found.
@@ -29,11 +29,11 @@ impl Store {
             self.heat.ask(key.module_hash(), now_ms);
         }
         let held = self.memory.get(key).filter(|held| self.is_current(key, held))?;
-        if key.is_mutable() && is_over_in_memory(held.promotion.now_ms, &self.policy, now_ms) {
+        if key.is_mutable() && is_over_in_memory(held.promotion.now_ms, &self.policy.load(), now_ms) {
             return None;
         }
         self.uses.note(key.bytes(), &held.used_at_ms, now_ms);
-        let fresh = self.judge(key, &held.entry.meta, held.promotion.changed, now_ms);
+        let fresh = self.judge(key, &held.entry.meta, held.promotion.standing, now_ms);
         Some((held.entry.clone(), fresh))
     }
 
@@ -43,7 +43,7 @@ impl Store {
             Err(error) => match self.memory.get(key).filter(|held| self.is_current(key, held)) {
                 Some(held) => {
                     tracing::warn!(%error, "answering from memory: the disk does not");
-                    let fresh = self.judge(key, &held.entry.meta, held.promotion.changed, self.clock.now_ms());
+                    let fresh = self.judge(key, &held.entry.meta, held.promotion.standing, self.clock.now_ms());
                     Ok(Some((held.entry.clone(), fresh)))
                 }
                 None => Err(error),
@@ -63,7 +63,7 @@ impl Store {
     fn disk_only(&self, key: &Key) -> Result<Option<(Entry, Freshness)>, CacheError> {
         // Before the row is read: a change that comes after that leaves what goes into memory here behind it.
         let now_ms = self.clock.now_ms();
-        let mut promotion = self.promotion(key, false, now_ms);
+        let mut promotion = self.promotion(key, Standing::default(), now_ms);
         let eras = self.eras.state();
         let Some(value) = self.index.get(Family::Entries, key.bytes())? else {
             return self.negative(key, now_ms);
@@ -82,20 +82,21 @@ impl Store {
                 return Ok(None);
             }
         };
-        let changed = row.stale || row.era < eras.stale_before;
+        let standing =
+            Standing { changed: row.stale || row.era < eras.stale_before, age_unknown: row.era < eras.doubted_before };
         let entry = Entry { status: row.status, meta: Arc::new(row.meta()), body };
-        let fresh = self.judge(key, &entry.meta, changed, now_ms);
+        let fresh = self.judge(key, &entry.meta, standing, now_ms);
         let used_at_ms = AtomicU64::new(0);
         self.uses.note(key.bytes(), &used_at_ms, now_ms);
-        promotion.changed = changed;
+        promotion.standing = standing;
         self.promote(key, &entry, promotion);
         Ok(Some((entry, fresh)))
     }
 
     /// What an entry takes into memory with it: before its row is read, or under the writer's lock after it was written.
-    pub(super) fn promotion(&self, key: &Key, changed: bool, now_ms: u64) -> Promotion {
+    pub(super) fn promotion(&self, key: &Key, standing: Standing, now_ms: u64) -> Promotion {
         Promotion {
-            changed,
+            standing,
             era: self.eras.state().now,
             seen: self.generations.seen(key.module_hash()),
             order: self.memory.next_order(),
@@ -159,30 +160,39 @@ impl Store {
         let Some(row) = Row::decode(&value).filter(|row| row.era >= self.eras.state().stale_before) else {
             return Ok(None);
         };
-        let facts = Facts {
-            class: Class::Negative,
-            stored_at_ms: row.stored_at_ms,
-            last_change_ms: row.modified_ms,
-            channel_healthy: true,
-        };
-        let fresh = freshness(&facts, &self.policy, now_ms);
+        let fresh = self.judge_negative(&row, now_ms);
         let entry = Entry { status: row.status, meta: Arc::new(row.meta()), body: EntryBody::Empty };
         Ok((fresh == Freshness::Fresh).then_some((entry, fresh)))
     }
 
-    fn judge(&self, key: &Key, meta: &Meta, changed: bool, now_ms: u64) -> Freshness {
-        let class = if key.is_mutable() {
-            Class::Mutable { hot: self.heat.is_hot(key.module_hash(), now_ms), changed }
+    pub(super) fn judge_negative(&self, row: &Row, now_ms: u64) -> Freshness {
+        let facts = Facts {
+            class: Class::Negative,
+            stored_at_ms: row.stored_at_ms,
+            age_known: row.era >= self.eras.state().doubted_before,
+            early_permille: 0,
+            last_change_ms: row.modified_ms,
+            channel_healthy: true,
+        };
+        freshness(&facts, &self.policy.load(), now_ms)
+    }
+
+    fn judge(&self, key: &Key, meta: &Meta, standing: Standing, now_ms: u64) -> Freshness {
+        let (class, early_permille) = if key.is_mutable() {
+            let hot = self.heat.is_hot(key.module_hash(), now_ms);
+            (Class::Mutable { hot, changed: standing.changed }, early_permille(key.own_hash()))
         } else {
-            Class::Immutable
+            (Class::Immutable, 0)
         };
         let facts = Facts {
             class,
             stored_at_ms: meta.stored_at_ms,
+            age_known: !standing.age_unknown,
+            early_permille,
             last_change_ms: unix_ms(meta.modified),
             channel_healthy: self.channel_healthy.load(Relaxed),
         };
-        freshness(&facts, &self.policy, now_ms)
+        freshness(&facts, &self.policy.load(), now_ms)
     }
 
     /// Removes a damaged entry, unless it was replaced or evicted since it was read.

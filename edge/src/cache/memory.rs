@@ -32,11 +32,19 @@ pub(super) struct Held {
     pub(super) used_at_ms: AtomicU64,
 }
 
+/// What the index says of a mutable besides its times.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// A change made it stale.
+    pub(super) changed: bool,
+    /// The clock jumped since it was stored.
+    pub(super) age_unknown: bool,
+}
+
 /// The moment at which an entry was read from the index, or written to it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Promotion {
-    /// A change had made it stale.
-    pub(super) changed: bool,
+    pub(super) standing: Standing,
     pub(super) era: u64,
     pub(super) seen: Seen,
     /// Of two moments, the later one's is larger.
@@ -155,7 +163,7 @@ mod tests {
             key: Key::of("r", &Request::parse(path).unwrap()),
             entry: Entry { status: Status::Found, meta: Arc::new(meta), body: EntryBody::Memory(body) },
             promotion: Promotion {
-                changed: false,
+                standing: Standing::default(),
                 era: 1,
                 seen: Seen { any: 0, mutables: 0, drops: 0 },
                 order,

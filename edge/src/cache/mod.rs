@@ -87,6 +87,9 @@ pub(crate) enum CacheError {
         /// Why.
         reason: String,
     },
+    /// The index, or a part of it, is not what was written; the cache starts over without it.
+    #[error("the index is damaged: {0}")]
+    Damaged(String),
     /// Reading or writing failed.
     #[error("cache storage: {0}")]
     Storage(String),
@@ -126,13 +129,14 @@ pub(crate) struct Stats {
     pub(crate) evictions: u64,
     /// Entries that were found damaged and removed since start.
     pub(crate) damaged: u64,
+    /// How often the index was damaged, and the cache started over without it, since start.
+    pub(crate) resets: u64,
 }
 
-/// The edge's cache. Build it once; all methods take `&self`. Dropping it ends its background sweep and closes the index.
+/// The edge's cache. Build it once; all methods take `&self`. Dropping it closes it.
 pub(crate) struct Cache {
     store: Arc<Store>,
-    // Ends, and is joined, when the cache is dropped, so that the index is closed by then.
-    _sweeper: Sweeper,
+    sweeper: Sweeper,
 }
 
 impl Cache {
@@ -140,7 +144,23 @@ impl Cache {
     pub(crate) fn open(config: CacheConfig) -> Result<Self, CacheError> {
         let store = Arc::new(Store::open(config, clock::Clock::start())?);
         let sweeper = Sweeper::start(&store)?;
-        Ok(Self { store, _sweeper: sweeper })
+        Ok(Self { store, sweeper })
+    }
+
+    /// Ends the background sweep and closes the index, so that another process can open it. Blocks until what reads or writes at this
+    /// moment has ended.
+    ///
+    /// Entries that were given out stay usable: their bodies are in memory or open files. What memory holds is still found;
+    /// everything else is an error from then on, which callers take for a miss, or for a disk that stores nothing.
+    pub(crate) fn close(&self) {
+        self.sweeper.end();
+        self.store.close();
+    }
+
+    /// Takes over the periods of freshness and the disk's budget. The memory tier keeps the size it was built with.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a reload calls it"))]
+    pub(crate) fn reconfigure(&self, config: &CacheConfig) {
+        self.store.reconfigure(config);
     }
 
     /// What memory holds of `key`. Never blocks.
@@ -247,6 +267,12 @@ impl Cache {
     /// Drops a module's entries, or all, and says how many; tombstones stay. Blocks.
     pub(crate) fn purge(&self, module: Option<&ModulePath>) -> Result<u64, CacheError> {
         self.store.purge(module)
+    }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

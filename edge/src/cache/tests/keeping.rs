@@ -189,6 +189,37 @@ fn the_real_cache_sweeps_in_the_background_and_closes() {
 }
 
 #[test]
+fn a_closed_cache_lets_another_open_it_and_what_was_given_out_stays_usable() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::open(config(dir.path(), 100 * MIB)).unwrap();
+    let (small, large) = (body(1, 300), body(2, 2_000_000));
+    let commit = |cache: &Cache, path: &str, bytes: &[u8]| {
+        cache.commit(cache.ticket(&key(path)), meta(bytes), Spooled::Memory(Bytes::copy_from_slice(bytes)))
+    };
+    commit(&cache, ZIP, &small).unwrap();
+    let running = commit(&cache, "example.com/b/@v/v1.0.0.zip", &large).unwrap();
+    let late = cache.ticket(&key("example.com/c/@v/v1.0.0.zip"));
+    cache.close();
+    cache.close();
+    let next = Cache::open(config(dir.path(), 100 * MIB)).unwrap();
+    assert_eq!(read(&running), large);
+    assert_eq!(read(&cache.memory(&key(ZIP)).unwrap().0), small);
+    assert_eq!(read(&cache.disk(&key(ZIP)).unwrap().unwrap().0), small);
+    assert!(cache.disk(&key("example.com/b/@v/v1.0.0.zip")).is_err());
+    let refused = cache.commit(late, meta(&large), Spooled::Memory(Bytes::from(large.clone())));
+    assert!(matches!(refused, Err(CommitError::Storage(_))));
+    assert!(cache.apply(REPO, &[created(1, "v1.0.0")]).is_err());
+    // It is no trouble of the disk.
+    assert_eq!(cache.disk_trouble(), None);
+    assert_eq!(cache.cursor(REPO), ChangeId::ZERO);
+    for (path, bytes) in [(ZIP, &small), ("example.com/b/@v/v1.0.0.zip", &large)] {
+        assert_eq!(&read(&next.disk(&key(path)).unwrap().unwrap().0), bytes);
+    }
+    drop(cache);
+    commit(&next, "example.com/c/@v/v1.0.0.zip", &large).unwrap();
+}
+
+#[test]
 fn a_directory_that_cannot_be_used_is_named() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("file"), b"").unwrap();

@@ -53,7 +53,8 @@ impl Rig {
     /// Closes the cache and opens it again.
     fn reopened(self) -> Self {
         let Self { dir, now_ms, store } = self;
-        let disk_bytes_max = store.disk_bytes_max;
+        let disk_bytes_max = store.disk_bytes_max.load(SeqCst);
+        store.close();
         drop(store);
         let store = open(dir.path(), &now_ms, disk_bytes_max);
         Self { dir, now_ms, store }

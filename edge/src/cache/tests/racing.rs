@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use shared::change::{EventType, Kind};
 
 use super::super::Status;
+use super::super::memory::Standing;
 use super::*;
 
 #[test]
@@ -156,7 +157,7 @@ fn a_commit_is_not_undone_by_a_reader() {
     let rig = Rig::new();
     rig.commit(LIST, b"old\n").unwrap();
     let (old, promotion) = {
-        let promotion = rig.store.promotion(&key(LIST), false, START_MS);
+        let promotion = rig.store.promotion(&key(LIST), Standing::default(), START_MS);
         (rig.store.disk(&key(LIST)).unwrap().unwrap().0, promotion)
     };
     rig.commit(LIST, b"new\n").unwrap();
