@@ -5,8 +5,11 @@
 //! stopping ends as soon as the last response is out. A connection is then Pingora's: it parses HTTP, keeps it alive,
 //! and calls [`Service`] for every request.
 
+mod stream;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +18,11 @@ use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
+use self::stream::Connection;
 use crate::app::App;
 use crate::serve::{self, Ended};
 
@@ -97,18 +102,19 @@ pub(crate) async fn accept(service: Arc<Service>, listener: TcpListener, grace: 
 async fn next_connection(
     service: &Service,
     listener: &tokio::net::TcpListener,
-) -> io::Result<(tokio::net::TcpStream, OwnedSemaphorePermit)> {
+) -> io::Result<(Connection<TcpStream>, OwnedSemaphorePermit)> {
     let permit = Arc::clone(&service.connections).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
+    let (stream, peer) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream, permit))
+    let fd = stream.as_raw_fd();
+    Ok((Connection::new(stream, fd, peer, None), permit))
 }
 
-async fn converse(service: Arc<Service>, stream: tokio::net::TcpStream, permit: OwnedSemaphorePermit) {
+async fn converse(service: Arc<Service>, stream: Connection<TcpStream>, permit: OwnedSemaphorePermit) {
     let _permit = permit;
     service.app.metrics.connections.inc();
     let _open = OpenConnection(&service.app);
-    let stream: Stream = Box::new(pingora_core::protocols::l4::stream::Stream::from(stream));
+    let stream: Stream = Box::new(stream);
     let stopping = service.app.stopping.subscribe();
     // It loops over the connection's requests itself and never hands an HTTP/1 stream back.
     let _ = service.process_new(stream, &stopping).await;
