@@ -62,6 +62,7 @@ async fn ready(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Respon
 async fn metrics(State(app): State<Arc<App>>) -> Response {
     app.metrics.cache_stats(&app.cache.stats());
     app.upstream.export_states();
+    app.popularity.export();
     let content_type = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (content_type, shared::telemetry::render()).into_response()
 }

@@ -7,10 +7,13 @@ use shared::fill::{FillError, FillErrorKind, Flights, Spooled};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use crate::access_log::AccessLog;
 use crate::cache::{Cache, CommitError, Entry, Freshness, Key, Meta, Ticket};
 use crate::config::Config;
 use crate::invalidation::SyncState;
 use crate::metrics::Metrics;
+use crate::popularity::Popularity;
+use crate::serve::Tally;
 use crate::upstream::{FillHead, Upstream};
 
 /// Everything that a request needs.
@@ -32,6 +35,12 @@ pub(crate) struct App {
     pub(crate) sync: SyncState,
     /// The figures.
     pub(crate) metrics: Metrics,
+    /// Those of every request.
+    pub(crate) tally: Tally,
+    /// The modules asked for most.
+    pub(crate) popularity: Popularity,
+    /// One line for every request.
+    pub(crate) access_log: AccessLog,
     /// Turns true once, when the edge is to stop: no new connections, running responses end.
     pub(crate) stopping: watch::Sender<bool>,
     /// Turns true once, when the last response is out.

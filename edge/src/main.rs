@@ -3,6 +3,7 @@
 //! Life of the process: read the settings → bind both addresses → open the cache → serve → on SIGTERM or SIGINT stop
 //! accepting, let running responses end, close the cache → exit. A request's life is in `serve`.
 
+mod access_log;
 mod admin;
 mod app;
 mod cache;
@@ -10,6 +11,7 @@ mod config;
 mod error;
 mod invalidation;
 mod metrics;
+mod popularity;
 mod respond;
 mod runtime;
 mod serve;

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
-use shared::telemetry::{HttpMetrics, counter, counter_vec, gauge, histogram, histogram_vec};
+use shared::telemetry::{HttpMetrics, RouteMetrics, counter, counter_vec, gauge, histogram, histogram_vec};
 
 use crate::cache::Stats;
-use crate::respond::XCache;
 
 /// The states of a breaker.
 const BREAKER_STATES: [&str; 3] = ["closed", "open", "half-open"];
@@ -20,6 +19,9 @@ pub(crate) struct Metrics {
     upstream_rtt: prometheus::HistogramVec,
     breaker_state: prometheus::IntGaugeVec,
     integrity_failures: IntCounterVec,
+    fetch_duration: prometheus::HistogramVec,
+    /// Lines of the access log that stderr did not take in time.
+    pub(crate) access_log_lost: IntCounter,
     /// Open client connections.
     pub(crate) connections: IntGauge,
     /// Bodies that broke off after their header was sent.
@@ -69,6 +71,16 @@ impl Metrics {
                 "Bodies that were refused because they are not what was promised.",
                 &["reason"],
             ),
+            fetch_duration: histogram_vec(
+                "module_fetch_duration_seconds",
+                "From the beginning of a fetch to the end of its body, proven and stored.",
+                &["tier", "artefact", "source"],
+                &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0],
+            ),
+            access_log_lost: counter(
+                "access_log_lost_total",
+                "Lines of the access log that were dropped because stderr did not take them in time.",
+            ),
             connections: gauge("edge_connections", "Open client connections."),
             broken_responses: counter(
                 "edge_broken_responses_total",
@@ -93,22 +105,19 @@ impl Metrics {
         }
     }
 
-    /// Counts an answered request.
-    pub(crate) fn request(&self, route: &str, status: u16, took: Duration) {
-        self.http.observe(route, status, took);
+    /// The request metrics of one route.
+    pub(crate) fn of_route(&self, route: &'static str) -> RouteMetrics {
+        self.http.of_route(route)
     }
 
-    /// Counts what came of a request that went to the cache.
-    pub(crate) fn cache_request(&self, repo: &str, artefact: &str, result: XCache) {
-        let result = match result {
-            XCache::Hit => "hit",
-            XCache::Miss => "miss",
-            XCache::Stale => "stale",
-            XCache::Revalidated => "revalidated",
-            XCache::Negative => "negative",
-            XCache::Bypass => "bypass",
-        };
-        self.cache_requests.with_label_values(&["edge", repo, artefact, result]).inc();
+    /// Counts requests by what came of them at the cache.
+    pub(crate) fn cache_requests(&self, repo: &str, artefact: &str, result: &str) -> IntCounter {
+        self.cache_requests.with_label_values(&["edge", repo, artefact, result])
+    }
+
+    /// Notes a body that came from a center.
+    pub(crate) fn fetched(&self, artefact: &str, took: Duration) {
+        self.fetch_duration.with_label_values(&["edge", artefact, "center"]).observe(took.as_secs_f64());
     }
 
     /// Counts what came of a request to an upstream.

@@ -9,6 +9,7 @@ mod date;
 mod plan;
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -20,7 +21,14 @@ use shared::digest::Digest;
 pub(crate) use self::body::{Body, FileBody, Growing, Passing};
 pub(crate) use self::date::parse as parse_date;
 pub(crate) use self::plan::{Conditions, Plan, Subject, plan};
+use crate::cache::Meta;
 use crate::error::EdgeError;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
+const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+const X_CHANGE_ID: HeaderName = HeaderName::from_static("x-change-id");
+const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 
 /// Where an answer came from, as `X-Cache` says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +48,11 @@ pub(crate) enum XCache {
 }
 
 impl XCache {
+    /// How many there are.
+    pub(crate) const COUNT: usize = 6;
+
     /// The header's value.
-    pub(crate) fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Hit => "HIT",
             Self::Miss => "MISS",
@@ -49,6 +60,18 @@ impl XCache {
             Self::Revalidated => "REVALIDATED",
             Self::Negative => "NEGATIVE",
             Self::Bypass => "BYPASS",
+        }
+    }
+
+    /// The same in figures and log.
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Stale => "stale",
+            Self::Revalidated => "revalidated",
+            Self::Negative => "negative",
+            Self::Bypass => "bypass",
         }
     }
 }
@@ -74,6 +97,8 @@ pub(crate) struct Answer {
     pub(crate) change_id: Option<ChangeId>,
     /// Whether ranges are answered.
     pub(crate) ranges: bool,
+    /// Of an entry in memory that is a plain hit: it keeps the header of the whole answer for the next client.
+    pub(crate) kept: Option<Arc<Meta>>,
     /// Headers that only few answers have.
     pub(crate) extra: Vec<(HeaderName, HeaderValue)>,
     /// The body.
@@ -93,6 +118,7 @@ impl Answer {
             age_seconds: None,
             change_id: None,
             ranges: false,
+            kept: None,
             extra: Vec::new(),
             body: Body::Whole(text.into()),
         }
@@ -119,12 +145,12 @@ impl Answer {
 }
 
 /// What every response of one request carries.
-#[derive(Debug, Clone)]
-pub(crate) struct Envelope {
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Envelope<'a> {
     /// `X-Request-Id`.
-    pub(crate) request_id: String,
+    pub(crate) request_id: &'a str,
     /// `X-Served-By`, and our name in `Via`.
-    pub(crate) edge_id: String,
+    pub(crate) edge_id: &'a str,
     /// Whether the method is HEAD.
     pub(crate) head: bool,
 }
@@ -153,7 +179,7 @@ pub(crate) enum Sent {
 /// Applies the client's conditions to the answer and sends it.
 pub(crate) async fn send(
     session: &mut ServerSession,
-    envelope: &Envelope,
+    envelope: &Envelope<'_>,
     conditions: &Conditions,
     answer: Answer,
     reads: &tokio::runtime::Handle,
@@ -187,20 +213,41 @@ pub(crate) async fn send(
     }
 }
 
+/// The header: what is the same for all clients, and what is this one's.
 fn head_of(
     status: StatusCode,
     plan: &Plan,
-    envelope: &Envelope,
+    envelope: &Envelope<'_>,
     answer: &Answer,
 ) -> pingora_core::Result<ResponseHeader> {
-    let mut head = ResponseHeader::build(status, Some(16))?;
-    head.insert_header("X-Request-Id", envelope.request_id.as_str())?;
-    head.insert_header("X-Served-By", envelope.edge_id.as_str())?;
-    head.insert_header(header::VIA, format!("1.1 {}", envelope.edge_id))?;
+    let mut head = match (plan, &answer.kept) {
+        (Plan::Whole, Some(entry)) => {
+            entry.kept.get_or_make(|| common_head(status, plan, envelope.edge_id, answer))?.clone()
+        }
+        _ => common_head(status, plan, envelope.edge_id, answer)?,
+    };
+    head.insert_header(REQUEST_ID, envelope.request_id)?;
+    if let Some(age) = answer.age_seconds {
+        head.insert_header(header::AGE, age)?;
+    }
+    Ok(head)
+}
+
+/// The headers that do not depend on the client or the moment.
+fn common_head(
+    status: StatusCode,
+    plan: &Plan,
+    edge_id: &str,
+    answer: &Answer,
+) -> pingora_core::Result<ResponseHeader> {
+    // Names are written as HTTP/2 writes them: keeping their case would double the work for each response.
+    let mut head = ResponseHeader::build_no_case(status, Some(20))?;
+    head.insert_header(X_SERVED_BY, edge_id)?;
+    head.insert_header(header::VIA, format!("1.1 {edge_id}"))?;
     head.insert_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")?;
     head.insert_header(header::CACHE_CONTROL, answer.cache_control)?;
     if let Some(x_cache) = answer.x_cache {
-        head.insert_header("X-Cache", x_cache.as_str())?;
+        head.insert_header(X_CACHE, x_cache.as_str())?;
     }
     if let Some(digest) = answer.digest {
         head.insert_header(header::ETAG, digest.etag())?;
@@ -208,11 +255,8 @@ fn head_of(
     if let Some(modified) = answer.modified.and_then(date::format) {
         head.insert_header(header::LAST_MODIFIED, modified)?;
     }
-    if let Some(age) = answer.age_seconds {
-        head.insert_header(header::AGE, age)?;
-    }
     if let Some(change) = answer.change_id {
-        head.insert_header("X-Change-Id", change.to_string())?;
+        head.insert_header(X_CHANGE_ID, change.to_string())?;
     }
     if answer.ranges {
         head.insert_header(header::ACCEPT_RANGES, "bytes")?;
@@ -246,7 +290,7 @@ fn frame(head: &mut ResponseHeader, plan: &Plan, answer: &Answer) -> pingora_cor
             (Some(len), digest) => {
                 head.insert_header(header::CONTENT_LENGTH, len)?;
                 if let Some(digest) = digest {
-                    head.insert_header("Repr-Digest", digest.repr_digest())?;
+                    head.insert_header(REPR_DIGEST, digest.repr_digest())?;
                 }
             }
             (None, _) => {

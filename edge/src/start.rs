@@ -18,11 +18,14 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::access_log::AccessLog;
 use crate::app::App;
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::invalidation::{SyncState, follow};
 use crate::metrics::Metrics;
+use crate::popularity::Popularity;
+use crate::serve::Tally;
 use crate::server::{Service, accept, bind};
 use crate::upstream::{Upstream, probe};
 use crate::{admin, runtime};
@@ -131,6 +134,9 @@ fn build(config: Config, behind: &Runtime) -> Result<App, String> {
         upstream,
         behind: behind.handle().clone(),
         sync,
+        tally: Tally::new(&metrics, &config.repository),
+        popularity: Popularity::new(),
+        access_log: AccessLog::start(config.log.format, metrics.access_log_lost.clone(), io::stderr()),
         metrics,
         stopping: watch::Sender::new(false),
         stopped: watch::Sender::new(false),

@@ -1,7 +1,8 @@
 //! An answer that is held, and the row that stands for it in the index.
 
+use std::any::Any;
 use std::fs::File;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -48,12 +49,63 @@ pub(crate) struct Meta {
     pub(crate) message: String,
     /// Whether a token was needed to read it.
     pub(crate) private: bool,
+    /// What answering made of it.
+    pub(crate) kept: Kept,
+}
+
+/// Something that is made of an entry once and kept for as long as the entry is in memory. It belongs to that very value:
+/// a copy, which may be about to be changed, starts without it, and no two entries differ by it.
+#[derive(Default)]
+pub(crate) struct Kept(OnceLock<Box<dyn Any + Send + Sync>>);
+
+impl Kept {
+    /// What is kept, made by `make` the first time. All callers mean the same type.
+    pub(crate) fn get_or_make<T, E>(&self, make: impl FnOnce() -> Result<T, E>) -> Result<&T, E>
+    where
+        T: Any + Send + Sync,
+    {
+        if self.0.get().is_none() {
+            // Another thread may have been quicker: then its own is kept, which is equal.
+            let _ = self.0.set(Box::new(make()?));
+        }
+        let kept = self.0.get().and_then(|kept| kept.downcast_ref());
+        Ok(kept.expect("it was set above, and only one type is ever kept"))
+    }
+}
+
+impl Clone for Kept {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Kept {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Kept {}
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.get().is_some() { "Kept" } else { "Nothing" })
+    }
 }
 
 impl Meta {
     /// What a fill knows of a body that it has proven. The time of storing is set by the commit.
     pub(crate) fn filled(digest: Digest, len: u64, modified: SystemTime, change_id: Option<ChangeId>) -> Self {
-        Self { digest, len, stored_at_ms: 0, modified, change_id, message: String::new(), private: false }
+        Self {
+            digest,
+            len,
+            stored_at_ms: 0,
+            modified,
+            change_id,
+            message: String::new(),
+            private: false,
+            kept: Kept::default(),
+        }
     }
 }
 
@@ -125,6 +177,7 @@ impl Row {
             change_id: self.change_id,
             message: self.message.clone(),
             private: self.private,
+            kept: Kept::default(),
         }
     }
 

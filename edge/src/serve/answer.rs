@@ -56,6 +56,7 @@ pub(super) fn from_held(app: &App, ask: &Ask, request: &Request, entry: &Entry, 
         EntryBody::Empty => Body::Whole(Bytes::new()),
     };
     let mut answer = blank(request, label.unwrap_or(XCache::Hit), body);
+    answer.kept = label.is_none().then(|| Arc::clone(&entry.meta));
     answer.digest = Some(entry.meta.digest);
     answer.modified = Some(entry.meta.modified);
     answer.age_seconds = Some(app.cache.age(&entry.meta).as_secs());

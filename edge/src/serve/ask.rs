@@ -1,6 +1,6 @@
 //! What a client asks, read once from the request's header. Everything later uses these values and nothing else of it.
 
-use http::{Method, Version, header};
+use http::{HeaderName, Method, Version, header};
 use pingora_core::protocols::http::ServerSession;
 use shared::request::{Request, decode_path};
 
@@ -10,6 +10,9 @@ use crate::respond::Conditions;
 /// First path elements that can be no tenant: they mean something else here or at the center.
 const RESERVED: [&str; 10] =
     ["sumdb", "api", "artifactory", "catalog", "index", "ui", "healthz", "readyz", "version", "metrics"];
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const DISABLE_MODULE_FETCH: HeaderName = HeaderName::from_static("disable-module-fetch");
 
 /// A client's request.
 #[derive(Debug)]
@@ -28,8 +31,6 @@ pub(crate) struct Ask {
     pub(crate) label: Option<String>,
     /// The tiers that the request came through.
     pub(crate) via: Option<String>,
-    /// `Host`, only to show it on the front page.
-    pub(crate) host: Option<String>,
     /// Conditions and range.
     pub(crate) conditions: Conditions,
 }
@@ -53,26 +54,25 @@ impl Ask {
     /// Reads the header. `label_header` is the one with the label, if a label makes a difference.
     pub(crate) fn read(session: &ServerSession, label_header: Option<&str>) -> Self {
         let request = session.req_header();
-        let text = |name: &str| {
-            let value = request.headers.get(name)?;
-            value.to_str().ok().map(ToOwned::to_owned)
-        };
+        let text = |name: &HeaderName| text(session, name);
         let raw = String::from_utf8_lossy(request.raw_path());
         let path = raw.split('?').next().unwrap_or_default();
         Self {
-            request_id: text("x-request-id").filter(|id| is_plain(id)).unwrap_or_else(fresh_id),
+            request_id: text(&REQUEST_ID).filter(|id| is_plain(id)).unwrap_or_else(fresh_id),
             method: request.method.clone(),
             path: path.to_owned(),
             needs_length: request.version < Version::HTTP_11,
-            held_only: text("disable-module-fetch").is_some_and(|v| v.eq_ignore_ascii_case("true")),
-            label: label_header.and_then(text).filter(|label| is_plain(label)),
-            via: text(header::VIA.as_str()),
-            host: text(header::HOST.as_str()),
+            held_only: text(&DISABLE_MODULE_FETCH).is_some_and(|v| v.eq_ignore_ascii_case("true")),
+            label: label_header
+                .and_then(|name| request.headers.get(name)?.to_str().ok())
+                .filter(|label| is_plain(label))
+                .map(ToOwned::to_owned),
+            via: text(&header::VIA),
             conditions: Conditions {
-                if_none_match: text(header::IF_NONE_MATCH.as_str()),
-                if_modified_since: text(header::IF_MODIFIED_SINCE.as_str()),
-                range: text(header::RANGE.as_str()),
-                if_range: text(header::IF_RANGE.as_str()),
+                if_none_match: text(&header::IF_NONE_MATCH),
+                if_modified_since: text(&header::IF_MODIFIED_SINCE),
+                range: text(&header::RANGE),
+                if_range: text(&header::IF_RANGE),
             },
         }
     }
@@ -134,13 +134,22 @@ fn below_tenant<'a>(path: &'a str, tenant: &str) -> Result<&'a str, EdgeError> {
     }
 }
 
+/// `Host`, only to show it on the front page.
+pub(super) fn host(session: &ServerSession) -> Option<String> {
+    text(session, &header::HOST)
+}
+
+fn text(session: &ServerSession, name: &HeaderName) -> Option<String> {
+    session.req_header().headers.get(name)?.to_str().ok().map(ToOwned::to_owned)
+}
+
 fn is_plain(id: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     (1..=64).contains(&id.len()) && id.bytes().all(plain)
 }
 
 fn fresh_id() -> String {
-    format!("{:016x}", rand::random::<u64>())
+    hex::encode(rand::random::<[u8; 8]>())
 }
 
 #[cfg(test)]

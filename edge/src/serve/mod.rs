@@ -18,18 +18,24 @@
 mod answer;
 mod ask;
 pub(crate) mod pages;
+mod tally;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use http::{HeaderValue, header};
 use pingora_core::protocols::http::ServerSession;
 use shared::fill::{FillErrorKind, Joined};
 use shared::request::{Request, SumdbPart};
 
 use self::answer::{from_fill, from_held, from_passed};
 use self::ask::{Ask, Target};
+use self::tally::Route;
+pub(crate) use self::tally::Tally;
+use crate::access_log::{AccessLog, Line};
 use crate::app::App;
 use crate::cache::{Freshness, Key};
 use crate::error::EdgeError;
@@ -50,23 +56,19 @@ pub(crate) async fn request(app: &Arc<App>, session: &mut ServerSession) -> Ende
     let started = Instant::now();
     let ask = Ask::read(session, app.config().label_header());
     let target = ask.target(&app.edge_id, &app.config().tenant);
-    let route = target.as_ref().map_or("refused", Target::route);
-    let answer = match target {
-        Ok(Target::Front) => Ok(pages::front(app, ask.host.as_deref())),
+    let answer = match &target {
+        Ok(Target::Front) => Ok(pages::front(app, ask::host(session))),
         Ok(Target::Health) => Ok(pages::health()),
         Ok(Target::Ready) => Ok(pages::ready(app, false)),
         Ok(Target::Version) => Ok(pages::version()),
-        Ok(Target::Artefact(request)) => artefact(app, &ask, &request).await,
-        Err(error) => Err(error),
+        Ok(Target::Artefact(request)) => artefact(app, &ask, request).await,
+        Err(error) => Err(error.clone()),
     };
     let answer = answer.unwrap_or_else(|error| Answer::error(&error, &ask.request_id));
     let x_cache = answer.x_cache;
-    if let Some(result) = x_cache {
-        app.metrics.cache_request(&app.config().repository, route, result);
-    }
-    let envelope = Envelope { request_id: ask.request_id.clone(), edge_id: app.edge_id.clone(), head: ask.is_head() };
+    let envelope = Envelope { request_id: &ask.request_id, edge_id: &app.edge_id, head: ask.is_head() };
     let sent = respond::send(session, &envelope, &ask.conditions, answer, &app.behind).await;
-    log(app, &ask, route, x_cache, &sent, started);
+    note(app, session, &ask, target.as_ref().ok(), x_cache, &sent, started.elapsed());
     match sent {
         Sent::Complete { .. } => Ended::Clean,
         Sent::Broken { .. } => Ended::Broken,
@@ -147,14 +149,17 @@ fn join(app: &Arc<App>, ask: &Ask, request: &Request, key: &Key) -> Fill {
 }
 
 fn fetch(app: &App, ask: &Ask, request: &Request, key: &Key) -> Fetch {
-    let (module, mutable) = match request {
-        Request::Module(module) => (Some(module.module.to_string()), module.artefact.is_mutable()),
-        Request::Sumdb(sumdb) => (None, matches!(sumdb.part, SumdbPart::Latest)),
+    let (module, mutable, artefact) = match request {
+        Request::Module(module) => {
+            (Some(module.module.to_string()), module.artefact.is_mutable(), module.artefact.kind().as_str())
+        }
+        Request::Sumdb(sumdb) => (None, matches!(sumdb.part, SumdbPart::Latest), "sumdb"),
     };
     let route = RouteKey { tenant: app.config().tenant.clone(), module, label: ask.label.clone() };
     Fetch {
         key: key.clone(),
         path: request.to_path(),
+        artefact,
         route,
         mutable,
         request_id: ask.request_id.clone(),
@@ -162,42 +167,44 @@ fn fetch(app: &App, ask: &Ask, request: &Request, key: &Key) -> Fetch {
     }
 }
 
-impl Target {
-    /// The route's name in figures and log.
-    fn route(&self) -> &'static str {
-        match self {
-            Self::Front => "front",
-            Self::Health => "healthz",
-            Self::Ready => "readyz",
-            Self::Version => "version",
-            Self::Artefact(Request::Module(module)) => module.artefact.kind().as_str(),
-            Self::Artefact(Request::Sumdb(_)) => "sumdb",
-        }
-    }
-}
-
-/// The access log: one line a request, no credential and no query in it.
-fn log(app: &App, ask: &Ask, route: &str, x_cache: Option<XCache>, sent: &Sent, started: Instant) {
-    let took = started.elapsed();
+/// Counts the request and logs it.
+fn note(
+    app: &App,
+    session: &ServerSession,
+    ask: &Ask,
+    target: Option<&Target>,
+    x_cache: Option<XCache>,
+    sent: &Sent,
+    took: Duration,
+) {
     let (status, bytes, broken) = match sent {
-        Sent::Complete { status, bytes } => (status, bytes, None),
-        Sent::Broken { status, bytes, reason } => (status, bytes, Some(reason.as_str())),
+        Sent::Complete { status, bytes } => (status.as_u16(), *bytes, None),
+        Sent::Broken { status, bytes, reason } => (status.as_u16(), *bytes, Some(reason.as_str())),
     };
-    app.metrics.request(route, status.as_u16(), took);
+    let route = Route::of(target);
+    app.tally.request(route, x_cache, status, took);
     if broken.is_some() {
         app.metrics.broken_responses.inc();
+    } else if let Some(Target::Artefact(Request::Module(module))) = target
+        && status < 400
+    {
+        app.popularity.note(&module.module, took);
     }
-    tracing::info!(
-        target: "access",
-        request_id = %ask.request_id,
-        method = %ask.method,
-        path = %ask.path,
-        route,
-        status = status.as_u16(),
-        x_cache = x_cache.map_or("-", XCache::as_str),
-        bytes,
-        duration_ms = took.as_secs_f64() * 1000.0,
-        broken,
-        "request"
-    );
+    if AccessLog::is_on() {
+        let request = session.req_header();
+        app.access_log.write(&Line {
+            took,
+            request_id: &ask.request_id,
+            method: ask.method.as_str(),
+            path: &ask.path,
+            version: request.version,
+            status,
+            bytes,
+            client: session.client_addr().and_then(|address| address.as_inet()).map(SocketAddr::ip),
+            user_agent: request.headers.get(header::USER_AGENT).map(HeaderValue::as_bytes),
+            route: route.as_str(),
+            cache: x_cache.map(XCache::label),
+            broken,
+        });
+    }
 }

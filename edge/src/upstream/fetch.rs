@@ -9,7 +9,7 @@
 //! Only what the digest proves is committed and let go; every other end is a failure of every reader.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -30,6 +30,8 @@ pub(crate) struct Fetch {
     pub(crate) key: Key,
     /// Its path below the repository, as the center takes it.
     pub(crate) path: String,
+    /// What it is, in figures.
+    pub(crate) artefact: &'static str,
     /// Which centers may be asked for it.
     pub(crate) route: RouteKey,
     /// Whether another answer may be right tomorrow.
@@ -67,8 +69,12 @@ impl Fetch {
 
 /// Fills; whatever happens, every reader of `writer` learns of it.
 pub(crate) async fn fill(app: Arc<App>, fetch: Fetch, mut writer: FillWriter<FillHead>) {
+    let started = Instant::now();
     match run(&app, &fetch, &mut writer).await {
-        Ok(()) => writer.commit(),
+        Ok(()) => {
+            app.metrics.fetched(fetch.artefact, started.elapsed());
+            writer.commit();
+        }
         Err(error) => {
             if matches!(error.kind, FillErrorKind::Integrity) {
                 app.metrics.integrity_failure("digest");

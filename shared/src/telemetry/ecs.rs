@@ -11,7 +11,7 @@ use tracing_subscriber::fmt::{FmtContext, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
 /// Version of the schema whose names are used.
-const ECS_VERSION: &str = "8.11.0";
+pub const ECS_VERSION: &str = "8.11.0";
 
 /// Writes an event and the fields of its spans as one flat object. Needs `JsonFields` as the field format.
 pub(super) struct Ecs;
