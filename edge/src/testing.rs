@@ -192,7 +192,7 @@ async fn answer(State(script): State<Arc<Script>>, request: Request) -> Response
         Pace::AtOnce => {}
         Pace::After(delay) => tokio::time::sleep(delay).await,
         Pace::Never => std::future::pending().await,
-        Pace::Breaking => panic!("the script breaks the connection"),
+        Pace::Breaking => std::panic::resume_unwind(Box::new("the script breaks the connection")),
     }
     let reply = script.replies.lock().get(&path).cloned();
     let (bytes, digest, proof, broken_after) = match reply {

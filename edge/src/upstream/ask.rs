@@ -9,8 +9,8 @@ use shared::fill::{FillError, FillErrorKind};
 use tokio::time::{Instant, sleep_until};
 
 use super::attempt::{Attempt, Attempts, Failure, Taken};
-use super::health::{Health, Trouble};
-use super::pool::{Center, Chosen};
+use super::health::{Health, News};
+use super::pool::Center;
 use super::{RouteKey, Upstream};
 use crate::respond;
 
@@ -20,8 +20,7 @@ impl Upstream {
         let pool = self.pool.load_full();
         let chosen = pool.choose(route, Instant::now());
         self.last_choice.note(&pool, &chosen);
-        let Chosen { centers, refused_until, .. } = chosen;
-        Attempts::new(pool, centers, refused_until, Arc::clone(&self.budget), self.metrics.clone())
+        Attempts::new(pool, chosen, Arc::clone(&self.budget), self.metrics.clone())
     }
 
     /// Asks the next center of `attempts` for `path` of the repository and waits for its header. One that cannot be reached,
@@ -40,7 +39,14 @@ impl Upstream {
         };
         let mut refused = None;
         let mut failed = None;
-        while let Some(attempt) = attempts.next() {
+        loop {
+            let Some(attempt) = attempts.next() else {
+                let asked = refused.is_some() || failed.is_some();
+                if !asked && attempts.others_trial().await {
+                    continue;
+                }
+                break;
+            };
             let url = attempt.center().repository_url(&self.repository, path);
             let request = self.client.request(method.clone(), url).headers(headers.clone());
             match self.send(attempts, &attempt, request.timeout(Duration::from_hours(1))).await {
@@ -133,8 +139,8 @@ impl Upstream {
         request: RequestBuilder,
         started: Instant,
     ) -> Result<Response, Failure> {
-        let mut trouble = attempt.center().health.trouble();
-        let before = *trouble.borrow_and_update();
+        let mut news = attempt.center().health.news();
+        let before = *news.borrow_and_update();
         let mut answer = std::pin::pin!(request.send());
         let mut slow = false;
         loop {
@@ -150,12 +156,10 @@ impl Upstream {
                     }
                     slow = true;
                     attempt.is_slow();
-                    // Probing is the only way to tell a center that works long from one that is gone.
-                    self.probe_now.notify_one();
                 }
-                Ok(()) = trouble.changed() => {}
+                Ok(()) = news.changed() => {}
             }
-            if is_doubtful(before, *trouble.borrow_and_update(), slow) && attempts.has_next() {
+            if is_doubtful(before, *news.borrow_and_update(), slow) && attempts.has_next() {
                 return Err(Failure::FirstByte);
             }
         }
@@ -173,11 +177,11 @@ async fn patiently(
     patience: Duration,
     others: bool,
 ) -> Result<Response, Failure> {
-    let mut trouble = center.health.trouble();
-    let before = *trouble.borrow_and_update();
+    let mut news = center.health.news();
+    let before = *news.borrow_and_update();
     let gone = async {
-        while trouble.changed().await.is_ok() {
-            if is_doubtful(before, *trouble.borrow_and_update(), true) {
+        while news.changed().await.is_ok() {
+            if is_doubtful(before, *news.borrow_and_update(), true) {
                 return;
             }
         }
@@ -192,7 +196,7 @@ async fn patiently(
 }
 
 /// Whether an answer that has not come will hardly come: others gave up on the center, or it is deaf as well as slow.
-fn is_doubtful(before: Trouble, now: Trouble, slow: bool) -> bool {
+fn is_doubtful(before: News, now: News, slow: bool) -> bool {
     now.opened > before.opened || (slow && now.lost > before.lost)
 }
 

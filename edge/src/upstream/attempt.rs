@@ -10,10 +10,13 @@ use shared::fill::{FillError, FillErrorKind};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use super::breaker::{Admission, Call, Verdict};
+use super::breaker::{Admission, Call, Phase, Verdict};
 use super::budget::RetryBudget;
-use super::pool::{Center, Pool};
+use super::pool::{Center, Chosen, Pool};
 use crate::metrics::Metrics;
+
+/// How long the outcome of another request's trial is waited for.
+const TRIAL_WAIT: Duration = Duration::from_secs(5);
 
 /// The centers that one fetch may ask, best first. Each is taken at most once; all but the first are charged to the budget.
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub(crate) struct Attempts {
     metrics: Metrics,
     /// How the next one comes about.
     next: Next,
+    /// Those that might have been asked but for their breakers.
+    refused: Vec<Arc<Center>>,
     refused_until: Option<Instant>,
 }
 
@@ -78,16 +83,11 @@ pub(super) enum Failure {
 }
 
 impl Attempts {
-    /// These centers in this order.
-    pub(super) fn new(
-        pool: Arc<Pool>,
-        centers: Vec<Arc<Center>>,
-        refused_until: Option<Instant>,
-        budget: Arc<Mutex<RetryBudget>>,
-        metrics: Metrics,
-    ) -> Self {
+    /// Those that were chosen from the pool.
+    pub(super) fn new(pool: Arc<Pool>, chosen: Chosen, budget: Arc<Mutex<RetryBudget>>, metrics: Metrics) -> Self {
+        let Chosen { centers, refused, refused_until, .. } = chosen;
         budget.lock().earn();
-        Self { pool, left: centers.into_iter(), budget, metrics, next: Next::First, refused_until }
+        Self { pool, left: centers.into_iter(), budget, metrics, next: Next::First, refused, refused_until }
     }
 
     /// The next center to ask: one that may still be asked, if the budget has a repeat left.
@@ -96,9 +96,13 @@ impl Attempts {
         if !self.may_go_on(now) {
             return None;
         }
+        let refused = &mut self.refused;
         let (center, trial) = self.left.by_ref().find_map(|center| {
-            let trial = center.health.admit(now)?;
-            Some((center, trial))
+            let trial = center.health.admit(now);
+            if trial.is_none() {
+                refused.push(Arc::clone(&center));
+            }
+            Some((center, trial?))
         })?;
         if self.next == Next::Repeat {
             self.budget.lock().take(now);
@@ -122,6 +126,21 @@ impl Attempts {
             !matches!(admission, Admission::Refused(_))
         };
         self.left.as_slice().iter().any(may_be_asked) && self.may_go_on(now)
+    }
+
+    /// When nobody could be asked because one center is just being tried: waits for the outcome. The answer is whether there
+    /// is somebody to ask now. So a crowd that comes first after an outage is not refused for coming second.
+    pub(super) async fn others_trial(&mut self) -> bool {
+        let now = Instant::now();
+        let tried = |center: &Arc<Center>| center.health.vitals().breaker.is_tried(now);
+        let Some(center) = self.refused.iter().find(|center| tried(center)).cloned() else { return false };
+        center.health.trial_ended(TRIAL_WAIT).await;
+        let open = center.health.vitals().breaker.admission(Instant::now()) == Admission::Open;
+        if open {
+            self.refused.clear();
+            self.left = vec![center].into_iter();
+        }
+        open
     }
 
     /// What is answered when no center could be asked.
@@ -169,7 +188,8 @@ impl Attempt {
             let changed = self.center.health.slow(now);
             self.center.tell(changed);
         }
-        self.center.health.doubt(now);
+        // Probing is the only way to tell a center that works long from one that is gone.
+        self.pool.doubt(&self.center);
     }
 
     /// The first byte came, or did not come in all that time.
@@ -217,6 +237,10 @@ impl Attempt {
         let call = Call { trial: self.trial, slow: self.slow.load(Ordering::Relaxed) };
         let changed = self.center.health.judge(Instant::now(), call, verdict);
         self.center.tell(changed);
+        if matches!(changed, Some(Phase::Open(_))) {
+            // If it is gone, its return shows by its probes; if they are answered all along, it is ill in another way.
+            self.pool.doubt(&self.center);
+        }
         self.metrics.upstream_request(&self.center.name, outcome);
     }
 }
@@ -225,7 +249,7 @@ impl Drop for Attempt {
     fn drop(&mut self) {
         self.center.health.left();
         if self.trial && !self.judged.load(Ordering::Relaxed) {
-            self.center.health.vitals().breaker.release();
+            self.center.health.release();
         }
     }
 }

@@ -173,6 +173,13 @@ impl Breaker {
         }
     }
 
+    /// Whether the one request is under way.
+    pub(super) fn is_tried(&self, now: Instant) -> bool {
+        let tried =
+            matches!(self.state, State::HalfOpen { trial: Some(began) } if began + self.settings.open.get() > now);
+        tried && self.forced(now).is_none()
+    }
+
     /// The trial ended without a verdict: another request may be tried.
     pub(super) fn release(&mut self) {
         if let State::HalfOpen { trial } = &mut self.state {

@@ -18,7 +18,7 @@ use crate::config::BreakerSettings;
 pub(super) struct Health {
     vitals: Mutex<Vitals>,
     in_flight: AtomicUsize,
-    trouble: watch::Sender<Trouble>,
+    news: watch::Sender<News>,
 }
 
 /// What is measured.
@@ -40,13 +40,15 @@ pub(super) struct Vitals {
     pub(super) dice: fn() -> f64,
 }
 
-/// How often something happened that makes waiting for an answer doubtful.
+/// How often something happened that those who wait should know.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Trouble {
+pub(super) struct News {
     /// The breaker opened.
     pub(super) opened: u64,
     /// A probe was lost.
     pub(super) lost: u64,
+    /// A trial ended.
+    pub(super) tried: u64,
 }
 
 impl Health {
@@ -61,11 +63,7 @@ impl Health {
             probing: false,
             dice: || rand::random_range(-1.0..=1.0),
         };
-        Self {
-            vitals: Mutex::new(vitals),
-            in_flight: AtomicUsize::new(0),
-            trouble: watch::Sender::new(Trouble::default()),
-        }
+        Self { vitals: Mutex::new(vitals), in_flight: AtomicUsize::new(0), news: watch::Sender::new(News::default()) }
     }
 
     /// What is measured, to read or to change.
@@ -90,6 +88,20 @@ impl Health {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// The trial went away without a verdict.
+    pub(super) fn release(&self) {
+        self.vitals().breaker.release();
+        self.news.send_modify(|news| news.tried += 1);
+    }
+
+    /// Waits while a trial is under way that may open the way for others, `longest` at most.
+    pub(super) async fn trial_ended(&self, longest: Duration) {
+        let mut news = self.news();
+        let ended = async { while self.vitals().breaker.is_tried(Instant::now()) && news.changed().await.is_ok() {} };
+        // Whether it ended or not: who waits looks again.
+        let _ = tokio::time::timeout(longest, ended).await;
+    }
+
     /// The first byte of an answer came, or did not come in all that time.
     pub(super) fn first_byte(&self, now: Instant, took: Duration) {
         self.vitals().first_byte.observe(now, took);
@@ -111,7 +123,7 @@ impl Health {
     /// Takes in a probe: how long its answer took, or that it was lost.
     pub(super) fn probed(&self, now: Instant, took: Option<Duration>, interval: Duration) -> Option<Phase> {
         if took.is_none() {
-            self.trouble.send_modify(|trouble| trouble.lost += 1);
+            self.news.send_modify(|news| news.lost += 1);
         }
         self.change(now, |vitals| {
             if took.is_some() && vitals.window.last_lost() {
@@ -132,9 +144,9 @@ impl Health {
         }
     }
 
-    /// Tells of trouble from now on.
-    pub(super) fn trouble(&self) -> watch::Receiver<Trouble> {
-        self.trouble.subscribe()
+    /// Tells what happens from now on.
+    pub(super) fn news(&self) -> watch::Receiver<News> {
+        self.news.subscribe()
     }
 
     /// Changes the breaker; the answer is its state, if that changed.
@@ -147,9 +159,10 @@ impl Health {
         if before == after {
             return None;
         }
-        if matches!(after, Phase::Open(_)) {
-            self.trouble.send_modify(|trouble| trouble.opened += 1);
-        }
+        self.news.send_modify(|news| {
+            news.opened += u64::from(matches!(after, Phase::Open(_)));
+            news.tried += u64::from(before == Phase::HalfOpen);
+        });
         Some(after)
     }
 

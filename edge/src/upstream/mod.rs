@@ -36,7 +36,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use shared::client::{ClientOptions, http_client};
 use shared::digest::Digest;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use self::attempt::Taken;
@@ -87,8 +87,6 @@ pub(crate) struct Upstream {
     last_choice: LastChoice,
     /// The center whose changes are followed: a weak hold, for it may leave the settings.
     followed: Mutex<Option<Weak<Health>>>,
-    /// Wakes the task that probes.
-    probe_now: Notify,
     repository: String,
     edge_id: String,
     permits: Arc<Semaphore>,
@@ -120,7 +118,6 @@ impl Upstream {
             budget: Arc::new(Mutex::new(budget)),
             last_choice: LastChoice::default(),
             followed: Mutex::default(),
-            probe_now: Notify::new(),
             repository: config.repository.clone(),
             edge_id: edge_id.to_owned(),
             permits: Arc::new(Semaphore::new(limits.upstream_fetches_max)),
@@ -143,7 +140,7 @@ impl Upstream {
         }
         self.budget.lock().reconfigure(config.routing.retry_share, config.routing.retry_burst);
         self.pool.store(Arc::new(pool));
-        self.probe_now.notify_one();
+        before.probe_now.notify_one();
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use reqwest::Url;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::breaker::{Admission, Phase};
@@ -34,6 +35,8 @@ pub(super) struct Pool {
     pub(super) centers: Vec<Arc<Center>>,
     /// How they are probed.
     pub(super) probes: ProbeSettings,
+    /// Wakes the task that probes.
+    pub(super) probe_now: Arc<Notify>,
     /// A first byte that takes longer is slow.
     pub(super) slow: std::time::Duration,
     rules: Rules,
@@ -60,6 +63,8 @@ pub(super) struct Chosen {
     pub(super) rule: Option<usize>,
     /// The label that made a difference.
     pub(super) label: Option<String>,
+    /// Those that might be asked but for their breakers.
+    pub(super) refused: Vec<Arc<Center>>,
     /// When the first of those that may not be asked may be asked again.
     pub(super) refused_until: Option<Instant>,
 }
@@ -71,6 +76,7 @@ impl Pool {
         Ok(Self {
             centers: centers.collect::<Result<_, _>>()?,
             probes: config.probes,
+            probe_now: before.map_or_else(Arc::default, |before| Arc::clone(&before.probe_now)),
             slow: config.breaker.slow.get(),
             rules: Rules::new(&config.routing),
             hysteresis: config.routing.hysteresis,
@@ -83,7 +89,7 @@ impl Pool {
         let rule = self.rules.of(key);
         let label = key.label.as_ref().filter(|label| self.centers.iter().any(|center| center.labels.contains(label)));
         let mut candidates = Vec::with_capacity(self.centers.len());
-        let mut refused_until = None;
+        let (mut refused, mut refused_until) = (Vec::new(), None);
         for (number, center) in self.centers.iter().enumerate() {
             if rule.is_some_and(|(_, rule)| !allows(rule, &center.name)) {
                 continue;
@@ -94,6 +100,7 @@ impl Pool {
             let weight = rule.and_then(|(_, rule)| rule.weights.get(&center.name)).copied().unwrap_or(center.weight);
             let rank = 2 * u8::from(over_limit) + u8::from(other_label);
             if let Admission::Refused(until) = standing.admission {
+                refused.push(Arc::clone(center));
                 refused_until = Some(refused_until.map_or(until, |earlier: Instant| earlier.min(until)));
             }
             candidates.push(Standing { center: number, weight, rank, ..standing });
@@ -106,7 +113,13 @@ impl Pool {
         }
         drop(current);
         let centers = choice.order.iter().map(|number| Arc::clone(&self.centers[*number])).collect();
-        Chosen { centers, choice, rule: class.rule, label: class.label, refused_until }
+        Chosen { centers, choice, rule: class.rule, label: class.label, refused, refused_until }
+    }
+
+    /// Lets a center be probed now: there is reason to doubt that it is there.
+    pub(super) fn doubt(&self, center: &Center) {
+        center.health.doubt(Instant::now());
+        self.probe_now.notify_one();
     }
 
     /// Whether a center other than this one may be asked, so that slowness need not be borne.

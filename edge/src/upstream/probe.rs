@@ -21,10 +21,11 @@ pub(crate) async fn probe(app: Arc<App>) {
     loop {
         let pool = app.upstream.pool.load_full();
         let next = begin_due(&app, &pool);
+        let probe_now = Arc::clone(&pool.probe_now);
         drop(pool);
         tokio::select! {
             () = sleep_until(next) => {}
-            () = app.upstream.probe_now.notified() => {}
+            () = probe_now.notified() => {}
             // An error means that the app is gone, which is a reason to stop as well.
             _ = stopped.wait_for(|stopped| *stopped) => return,
         }
@@ -62,5 +63,5 @@ async fn probe_one(app: Arc<App>, pool: Arc<Pool>, center: Arc<Center>) {
     };
     let changed = center.health.probed(Instant::now(), took, pool.probes.interval.get());
     center.tell(changed);
-    upstream.probe_now.notify_one();
+    pool.probe_now.notify_one();
 }

@@ -77,6 +77,7 @@ fn after_its_time_one_request_is_tried_and_closes_it() {
     assert_eq!(breaker.phase(later), Phase::HalfOpen);
     assert_eq!(breaker.admit(later), Some(true));
     assert_eq!(breaker.admit(later), None, "one only");
+    assert!(breaker.is_tried(later));
     breaker.judge(later, CALL, Verdict::Good, 0.0);
     assert_eq!(breaker.phase(later), Phase::HalfOpen, "what began before says nothing");
     breaker.judge(later, TRIAL, Verdict::Good, 0.0);
@@ -127,6 +128,7 @@ fn a_trial_that_goes_away_or_never_ends_lets_another_one_pass() {
     let later = now + 30 * S;
     assert_eq!(breaker.admit(later), Some(true));
     breaker.release();
+    assert!(!breaker.is_tried(later));
     assert_eq!(breaker.admit(later), Some(true));
     assert_eq!(breaker.admission(later + 29 * S), Admission::Refused(later + 30 * S));
     assert_eq!(breaker.admit(later + 30 * S), Some(true));
