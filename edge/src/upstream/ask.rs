@@ -49,7 +49,7 @@ impl Upstream {
             };
             let url = attempt.center().repository_url(&self.repository, path);
             let request = self.client.request(method.clone(), url).headers(headers.clone());
-            match self.send(attempts, &attempt, request.timeout(Duration::from_hours(1))).await {
+            match send(attempts, &attempt, request.timeout(Duration::from_hours(1))).await {
                 Ok(response) if is_refusal(response.status()) => refused = Some((response, attempt)),
                 Ok(response) => return Ok(Taken { response, attempt, _permit: permit }),
                 Err(failure) => failed = Some(failure.to_error()),
@@ -105,63 +105,62 @@ impl Upstream {
         }
         order.into_iter()
     }
+}
 
-    /// Sends a request and waits for the header, until it is better to ask another center.
-    async fn send(&self, attempts: &Attempts, attempt: &Attempt, request: RequestBuilder) -> Result<Response, Failure> {
-        let started = Instant::now();
-        let outcome = self.wait(attempts, attempt, request, started).await;
-        let took = started.elapsed();
-        match &outcome {
-            Ok(response) => {
-                if took >= attempt.slow_after() {
-                    attempt.is_slow();
-                }
-                if !response.status().is_server_error() {
-                    attempt.first_byte(took);
-                }
-                attempt.judge_status(response.status(), retry_after(response.headers()));
+/// Sends a request and waits for the header, until it is better to ask another center.
+async fn send(attempts: &Attempts, attempt: &Attempt, request: RequestBuilder) -> Result<Response, Failure> {
+    let started = Instant::now();
+    let outcome = wait(attempts, attempt, request, started).await;
+    let took = started.elapsed();
+    match &outcome {
+        Ok(response) => {
+            if took >= attempt.slow_after() {
+                attempt.is_slow();
             }
-            Err(failure) => {
-                tracing::warn!(center = attempt.center().name, ?failure, ?took, "the center could not be asked");
-                if *failure == Failure::FirstByte {
-                    attempt.first_byte(took);
-                }
-                attempt.failed(*failure);
+            if !response.status().is_server_error() {
+                attempt.first_byte(took);
             }
+            attempt.judge_status(response.status(), retry_after(response.headers()));
         }
-        outcome
+        Err(failure) => {
+            tracing::warn!(center = attempt.center().name, ?failure, ?took, "the center could not be asked");
+            if *failure == Failure::FirstByte {
+                attempt.first_byte(took);
+            }
+            attempt.failed(*failure);
+        }
     }
+    outcome
+}
 
-    async fn wait(
-        &self,
-        attempts: &Attempts,
-        attempt: &Attempt,
-        request: RequestBuilder,
-        started: Instant,
-    ) -> Result<Response, Failure> {
-        let mut news = attempt.center().health.news();
-        let before = *news.borrow_and_update();
-        let mut answer = std::pin::pin!(request.send());
-        let mut slow = false;
-        loop {
-            let wake = if slow { self.first_byte } else { self.first_byte.min(attempt.slow_after()) };
-            tokio::select! {
-                answered = &mut answer => return answered.map_err(|error| {
-                    tracing::debug!(error = %chain(&error), "no answer");
-                    Failure::of(&error)
-                }),
-                () = sleep_until(started + wake) => {
-                    if started.elapsed() >= self.first_byte {
-                        return Err(Failure::FirstByte);
-                    }
-                    slow = true;
-                    attempt.is_slow();
+async fn wait(
+    attempts: &Attempts,
+    attempt: &Attempt,
+    request: RequestBuilder,
+    started: Instant,
+) -> Result<Response, Failure> {
+    let mut news = attempt.center().health.news();
+    let before = *news.borrow_and_update();
+    let mut answer = std::pin::pin!(request.send());
+    let (mut slow, longest) = (false, attempt.first_byte_within());
+    loop {
+        let wake = if slow { longest } else { longest.min(attempt.slow_after()) };
+        tokio::select! {
+            answered = &mut answer => return answered.map_err(|error| {
+                tracing::debug!(error = %chain(&error), "no answer");
+                Failure::of(&error)
+            }),
+            () = sleep_until(started + wake) => {
+                if started.elapsed() >= longest {
+                    return Err(Failure::FirstByte);
                 }
-                Ok(()) = news.changed() => {}
+                slow = true;
+                attempt.is_slow();
             }
-            if is_doubtful(before, *news.borrow_and_update(), slow) && attempts.has_next() {
-                return Err(Failure::FirstByte);
-            }
+            Ok(()) = news.changed() => {}
+        }
+        if is_doubtful(before, *news.borrow_and_update(), slow) && attempts.has_next() {
+            return Err(Failure::FirstByte);
         }
     }
 }

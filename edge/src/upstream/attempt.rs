@@ -170,6 +170,11 @@ impl Attempt {
         self.pool.slow
     }
 
+    /// How long its first byte is waited for.
+    pub(super) fn first_byte_within(&self) -> Duration {
+        self.pool.first_byte
+    }
+
     /// The center did not do what it should.
     pub(super) fn failed(&self, failure: Failure) {
         self.judge(Verdict::Bad, failure.as_str());

@@ -32,6 +32,8 @@ pub(super) struct Vitals {
     pub(super) success: SuccessRate,
     /// Whether it is left alone.
     pub(super) breaker: Breaker,
+    /// When its last probe ended.
+    probed_at: Option<Instant>,
     /// When it is to be probed next.
     pub(super) probe_at: Instant,
     /// Whether a probe is under way.
@@ -59,6 +61,7 @@ impl Health {
             first_byte: PeakEwma::default(),
             success: SuccessRate::default(),
             breaker: Breaker::new(settings),
+            probed_at: None,
             probe_at: Instant::now(),
             probing: false,
             dice: || rand::random_range(-1.0..=1.0),
@@ -131,17 +134,17 @@ impl Health {
             }
             vitals.window.push(took);
             vitals.probing = false;
+            vitals.probed_at = Some(now);
             let pause = if vitals.window.is_settled() { interval } else { interval / 5 };
             vitals.probe_at = now + pause.mul_f64(1.0 + 0.2 * (vitals.dice)());
         })
     }
 
-    /// Asks for a probe now: a request has waited long.
-    pub(super) fn doubt(&self, now: Instant) {
+    /// Asks for a probe soon, but not within `pause` of the last one: many may doubt at once.
+    pub(super) fn doubt(&self, now: Instant, pause: Duration) {
         let mut vitals = self.vitals();
-        if !vitals.probing {
-            vitals.probe_at = vitals.probe_at.min(now);
-        }
+        let soon = vitals.probed_at.map_or(now, |probed_at| now.max(probed_at + pause));
+        vitals.probe_at = vitals.probe_at.min(soon);
     }
 
     /// Tells what happens from now on.
@@ -181,5 +184,79 @@ impl Health {
             rank: 0,
         };
         (standing, Measured { p95_ms: vitals.window.p95().map(millis), loss: vitals.window.loss() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn health() -> (Health, Instant) {
+        let health = Health::new(BreakerSettings::default());
+        health.vitals().dice = || 0.0;
+        (health, Instant::now())
+    }
+
+    #[test]
+    fn probes_are_frequent_only_while_they_bring_news() {
+        let (health, now) = health();
+        let pause = |took| {
+            health.probed(now, took, 5 * S);
+            health.vitals().probe_at - now
+        };
+        for _ in 0..9 {
+            assert_eq!(pause(Some(S / 50)), S, "the window is not full yet");
+        }
+        assert_eq!(pause(Some(S / 50)), 5 * S);
+        assert_eq!(pause(Some(S / 2)), S);
+        assert_eq!(pause(None), S);
+    }
+
+    #[test]
+    fn doubts_bring_the_next_probe_forward_and_no_more() {
+        let (health, now) = health();
+        for _ in 0..10 {
+            health.probed(now, Some(S / 50), 5 * S);
+        }
+        for _ in 0..100 {
+            health.doubt(now + S / 10, S);
+        }
+        assert_eq!(health.vitals().probe_at, now + S);
+        health.doubt(now + 2 * S, S);
+        assert_eq!(health.vitals().probe_at, now + S, "never put off");
+        health.probed(now + 3 * S, Some(S / 50), 5 * S);
+        health.doubt(now + 6 * S, S);
+        assert_eq!(health.vitals().probe_at, now + 6 * S);
+    }
+
+    #[test]
+    fn what_opens_the_breaker_is_told_to_those_who_wait() {
+        let (health, now) = health();
+        let news = health.news();
+        for _ in 0..5 {
+            health.judge(now, Call::default(), Verdict::Bad);
+        }
+        assert_eq!(*news.borrow(), News { opened: 1, lost: 0, tried: 0 });
+        health.probed(now, None, S);
+        health.probed(now + S, Some(S / 50), S);
+        assert_eq!(health.vitals().breaker.phase(now + S), Phase::HalfOpen, "its probes came back");
+        assert_eq!(health.admit(now + S), Some(true));
+        health.judge(now + S, Call { trial: true, slow: false }, Verdict::Good);
+        assert_eq!(*news.borrow(), News { opened: 1, lost: 1, tried: 1 });
+    }
+
+    #[test]
+    fn the_estimate_is_the_worse_of_probes_and_answers() {
+        let (health, now) = health();
+        assert_eq!(health.standing(now).0.estimate, None);
+        health.first_byte(now, S / 4);
+        assert_eq!(health.standing(now).0.estimate, Some(S / 4));
+        health.probed(now, Some(S / 2), S);
+        assert_eq!(health.standing(now).0.estimate, Some(S / 2));
+        health.first_byte(now, S);
+        assert_eq!(health.standing(now).0.estimate, Some(S));
+        assert_eq!(health.standing(now + 60 * S).0.estimate, Some(S / 2));
     }
 }

@@ -91,7 +91,6 @@ pub(crate) struct Upstream {
     edge_id: String,
     permits: Arc<Semaphore>,
     queue: Duration,
-    first_byte: Duration,
     /// How long a body may pause.
     pub(crate) stall: Duration,
     /// Largest body that is taken.
@@ -122,7 +121,6 @@ impl Upstream {
             edge_id: edge_id.to_owned(),
             permits: Arc::new(Semaphore::new(limits.upstream_fetches_max)),
             queue: limits.upstream_queue.get(),
-            first_byte: limits.upstream_first_byte.get(),
             stall: limits.upstream_stall.get(),
             body_bytes_max: limits.body_bytes_max.bytes(),
             metrics,

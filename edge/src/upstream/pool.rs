@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use reqwest::Url;
@@ -38,7 +39,9 @@ pub(super) struct Pool {
     /// Wakes the task that probes.
     pub(super) probe_now: Arc<Notify>,
     /// A first byte that takes longer is slow.
-    pub(super) slow: std::time::Duration,
+    pub(super) slow: Duration,
+    /// A first byte that takes longer is not waited for.
+    pub(super) first_byte: Duration,
     rules: Rules,
     hysteresis: f64,
     /// The last choice of each class of requests: they do not have the same centers to choose from.
@@ -78,6 +81,7 @@ impl Pool {
             probes: config.probes,
             probe_now: before.map_or_else(Arc::default, |before| Arc::clone(&before.probe_now)),
             slow: config.breaker.slow.get(),
+            first_byte: config.limits.upstream_first_byte.get(),
             rules: Rules::new(&config.routing),
             hysteresis: config.routing.hysteresis,
             current: Mutex::default(),
@@ -118,7 +122,7 @@ impl Pool {
 
     /// Lets a center be probed now: there is reason to doubt that it is there.
     pub(super) fn doubt(&self, center: &Center) {
-        center.health.doubt(Instant::now());
+        center.health.doubt(Instant::now(), self.probes.interval.get() / 5);
         self.probe_now.notify_one();
     }
 

@@ -213,9 +213,8 @@ impl World {
                 self.give_up(center, false);
             }
         }
-        if !health.vitals().probing {
-            self.probe(center);
-        }
+        health.doubt(self.instant(), self.pool.probes.interval.get() / 5);
+        self.plan_probe(center);
     }
 
     fn ends(&mut self, request: usize, asked: usize, good: bool) {
@@ -288,9 +287,13 @@ impl World {
         if took.is_none() {
             self.give_up(center, true);
         }
+        self.plan_probe(center);
+    }
+
+    fn plan_probe(&mut self, center: usize) {
+        let next = self.center(center).health.vitals().probe_at;
         // The next whole millisecond, so that it is due by then.
-        let next = millis(health.vitals().probe_at - self.start) + 1;
-        self.at(next, Event::ProbeDue(center));
+        self.at(millis(next - self.start) + 1, Event::ProbeDue(center));
     }
 
     /// Milliseconds after `since` at which requests begin to go to `center` and go on to.
