@@ -1,6 +1,7 @@
 //! What the edge is made of, built once in `main` and passed by reference.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use shared::fill::{FillError, FillErrorKind, Flights, Spooled};
@@ -13,6 +14,7 @@ use crate::config::Config;
 use crate::invalidation::SyncState;
 use crate::metrics::Metrics;
 use crate::popularity::Popularity;
+use crate::reload::Reloads;
 use crate::serve::Tally;
 use crate::upstream::{FillHead, Upstream};
 
@@ -33,6 +35,8 @@ pub(crate) struct App {
     pub(crate) behind: Handle,
     /// How far changes are followed.
     pub(crate) sync: SyncState,
+    /// What reloading needs, and what came of it.
+    pub(crate) reloads: Reloads,
     /// The figures.
     pub(crate) metrics: Metrics,
     /// Those of every request.
@@ -41,7 +45,10 @@ pub(crate) struct App {
     pub(crate) popularity: Popularity,
     /// One line for every request.
     pub(crate) access_log: AccessLog,
-    /// Turns true once, when the edge is to stop: no new connections, running responses end.
+    /// Set once, when the edge is to end: for how long running responses may go on. `/readyz` says 503 from then on.
+    pub(crate) leaving: watch::Sender<Option<Duration>>,
+    /// True while no connection is accepted and those that are idle end: when the edge ends, and while a hand-over is
+    /// being decided.
     pub(crate) stopping: watch::Sender<bool>,
     /// Turns true once, when the last response is out.
     pub(crate) stopped: watch::Sender<bool>,
@@ -106,8 +113,33 @@ impl App {
         })
     }
 
-    /// Whether the edge is stopping.
+    /// Whether the edge is to end.
     pub(crate) fn is_draining(&self) -> bool {
-        *self.stopping.borrow()
+        self.leaving.borrow().is_some()
+    }
+
+    /// To be asked when `stopping` turned true: waits until it is known whether that was only a pause.
+    pub(crate) async fn stays(&self) -> bool {
+        let (mut leaving, mut stopping) = (self.leaving.subscribe(), self.stopping.subscribe());
+        tokio::select! {
+            biased;
+            _ = leaving.wait_for(Option::is_some) => false,
+            _ = stopping.wait_for(|stopping| !*stopping) => true,
+        }
+    }
+
+    /// Waits until the time that running responses have is over. It can be shortened meanwhile.
+    pub(crate) async fn grace_over(&self) {
+        let mut leaving = self.leaving.subscribe();
+        let began = Instant::now();
+        loop {
+            let grace = *leaving.borrow_and_update();
+            let left = grace.unwrap_or(Duration::MAX).saturating_sub(began.elapsed());
+            tokio::select! {
+                () = tokio::time::sleep(left) => return,
+                // An error means that the app is gone: nothing is left to wait for.
+                changed = leaving.changed() => if changed.is_err() { return },
+            }
+        }
     }
 }

@@ -1,18 +1,23 @@
 //! `modtier-edge`: the proxy that `go` commands talk to. It serves what it holds and fetches the rest from a center.
 //!
-//! Life of the process: read the settings → bind both addresses → open the cache → serve → on SIGTERM or SIGINT stop
-//! accepting, let running responses end, close the cache → exit. A request's life is in `serve`.
+//! Life of the process, see `run`: read the settings → bind all addresses → open the cache → serve → on SIGTERM, SIGINT or a
+//! hand-over stop accepting, let running responses end, close the cache → exit. A request's life is in `serve`. The
+//! subcommands talk to a running edge, see `cli`.
 
 mod access_log;
 mod admin;
 mod app;
 mod cache;
+mod cli;
 mod config;
 mod error;
+mod handover;
 mod invalidation;
 mod metrics;
 mod popularity;
+mod reload;
 mod respond;
+mod run;
 mod runtime;
 mod serve;
 mod server;
@@ -24,29 +29,40 @@ mod upstream;
 use std::process::ExitCode;
 
 use clap::Parser;
-use shared::cli::{CommonArgs, EXIT_FAILED, EXIT_USAGE};
-use shared::{cli, telemetry};
+use shared::cli::{CommonArgs, EXIT_FAILED, EXIT_USAGE, fail, run_checked};
+use shared::telemetry;
 
 use crate::config::Config;
+use crate::run::Called;
 
-/// A Go module proxy's edge: serves modules near their users
+/// A Go module proxy's edge: serves modules near their users. Without a command it serves; the commands talk to an edge that
+/// runs
 #[derive(Debug, Parser)]
 #[command(name = "modtier-edge", version)]
 struct Arguments {
     #[command(flatten)]
     common: CommonArgs,
+    /// Take the place of the edge that runs in the same data directory, if one does, without refusing a connection
+    #[arg(long)]
+    take_over: bool,
+    #[command(subcommand)]
+    command: Option<cli::Command>,
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let config: Config = match cli::run_checked(&arguments.common, "edge", &[], Config::check) {
+    let Arguments { common, take_over, command } = Arguments::parse();
+    if let Some(command) = command {
+        return cli::run(command, common.config.as_deref());
+    }
+    let config: Config = match run_checked(&common, "edge", config::ALIASES, Config::check) {
         Ok(Some(config)) => config,
         Ok(None) => return ExitCode::SUCCESS,
-        Err(error) => return cli::fail("edge", EXIT_USAGE, &error),
+        Err(error) => return fail("edge", EXIT_USAGE, &error),
     };
     let _log = telemetry::init(config.log.format, &config.log.level);
-    match start::run(config, arguments.common.announce.as_deref()) {
+    let called = Called { config_file: common.config, announce_to: common.announce, take_over };
+    match run::run(config, called) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => cli::fail("edge", EXIT_FAILED, &error),
+        Err(error) => fail("edge", EXIT_FAILED, &error),
     }
 }

@@ -26,6 +26,8 @@ pub(crate) struct Metrics {
     pub(crate) connections: IntGauge,
     /// Bodies that broke off after their header was sent.
     pub(crate) broken_responses: IntCounter,
+    /// Artefacts that pre-warming looked after.
+    pub(crate) prewarm_artefacts: IntCounterVec,
     /// Changes applied.
     pub(crate) changes: IntCounterVec,
     /// Holes in the change stream.
@@ -85,6 +87,11 @@ impl Metrics {
             broken_responses: counter(
                 "edge_broken_responses_total",
                 "Responses that broke off after their header was sent.",
+            ),
+            prewarm_artefacts: counter_vec(
+                "prewarm_artefacts_total",
+                "Artefacts that pre-warming looked after, by what came of them.",
+                &["result"],
             ),
             changes: counter_vec("changes_total", "Change records applied, by the way they came.", &["channel"]),
             gaps: counter("gaps_total", "Holes found in the change stream and closed from the feed."),

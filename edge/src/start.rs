@@ -6,27 +6,28 @@
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use shared::cli::{Announcement, announce};
+use parking_lot::Mutex;
 use shared::fill::Flights;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::access_log::AccessLog;
 use crate::app::App;
-use crate::cache::Cache;
+use crate::cache::{Cache, CacheError};
 use crate::config::Config;
+use crate::handover::{Listeners, Predecessor};
 use crate::invalidation::{SyncState, follow};
 use crate::metrics::Metrics;
 use crate::popularity::Popularity;
+use crate::reload::Reloads;
 use crate::serve::Tally;
-use crate::server::{Service, accept, bind};
+use crate::server::{Service, accept};
 use crate::upstream::{Upstream, probe};
 use crate::{admin, runtime};
 
@@ -41,70 +42,107 @@ pub(crate) struct Edge {
     pub(crate) listen: SocketAddr,
     /// Where its administration listens.
     pub(crate) admin: SocketAddr,
+    /// All that it listens at, for the edge that takes its place.
+    pub(crate) listeners: Arc<Mutex<Listeners>>,
     behind: Runtime,
     serving: Vec<JoinHandle<()>>,
 }
 
-/// Runs the edge until SIGTERM or SIGINT.
-pub(crate) fn run(config: Config, announce_to: Option<&Path>) -> Result<(), String> {
-    let edge = Edge::start(config)?;
-    let (listen, admin) = (edge.listen, edge.admin);
-    tracing::info!(%listen, %admin, edge = %edge.app.edge_id, "serving");
-    if let Some(path) = announce_to {
-        let announcement = Announcement::new(Some(listen), Some(admin));
-        announce(path, &announcement).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-    }
-    let stopped_by =
-        edge.behind.block_on(stop_signal()).map_err(|error| format!("cannot wait for signals: {error}"))?;
-    tracing::info!(signal = stopped_by, "stopping");
-    edge.stop();
-    tracing::info!("stopped");
-    Ok(())
+/// Where an edge's settings came from, and whose place it takes.
+#[derive(Debug, Default)]
+pub(crate) struct Origin {
+    /// The file of the settings, for reloading.
+    pub(crate) config_file: Option<PathBuf>,
+    /// The running edge that hands over to this one.
+    pub(crate) predecessor: Option<Predecessor>,
+    /// How long the database may stay locked by an edge that has just died.
+    pub(crate) lock_patience: Duration,
 }
 
 impl Edge {
     /// Binds, opens and starts to serve.
+    #[cfg(test)]
     pub(crate) fn start(config: Config) -> Result<Self, String> {
+        Self::start_from(config, Origin::default())
+    }
+
+    /// As [`Edge::start`]; a predecessor is asked for its database only once everything is bound.
+    pub(crate) fn start_from(config: Config, origin: Origin) -> Result<Self, String> {
+        let Origin { config_file, mut predecessor, lock_patience } = origin;
         let behind = runtime::behind().map_err(|error| format!("cannot start threads: {error}"))?;
+        let mut listeners = predecessor.as_mut().map_or_else(Listeners::default, Predecessor::listeners);
         let (service_listener, admin_listener) = {
             let _context = behind.enter();
-            let service = bind(&config.listen, "MODTIER_EDGE_LISTEN")?;
-            (service, bind(&config.admin, "MODTIER_EDGE_ADMIN")?)
+            let service = listeners.open("listen", &config.listen, "MODTIER_EDGE_LISTEN")?;
+            (service, listeners.open("admin", &config.admin, "MODTIER_EDGE_ADMIN")?)
         };
         let listen = local_address(&service_listener)?;
         let admin = local_address(&admin_listener)?;
-        let app = Arc::new(build(config, &behind)?);
+        let admin_access = admin::Access::open(&config)?;
+        if let Some(predecessor) = &mut predecessor {
+            predecessor.release()?;
+        }
+        let app = Arc::new(build(config, config_file, &behind, lock_patience)?);
+        if let Some(predecessor) = predecessor {
+            predecessor.replace()?;
+        }
         behind.spawn(follow(Arc::clone(&app)));
         behind.spawn(probe(Arc::clone(&app)));
         behind.spawn({
             let app = Arc::clone(&app);
             async move {
-                if let Err(error) = admin::serve(app, admin_listener).await {
+                if let Err(error) = admin::serve(app, admin_access, admin_listener).await {
                     tracing::error!(%error, "the administration listener stopped");
                 }
             }
         });
         let service = Arc::new(Service::new(Arc::clone(&app)));
-        let grace = app.config().limits.shutdown_grace.get();
         let threads = serving_listeners(service_listener, app.config().limits.serving_threads)?;
-        let serving = runtime::serving(threads, |listener| accept(Arc::clone(&service), listener, grace))
+        let serving = runtime::serving(threads, |listener| accept(Arc::clone(&service), listener))
             .map_err(|error| format!("cannot start serving threads: {error}"))?;
-        Ok(Self { app, listen, admin, behind, serving })
+        Ok(Self { app, listen, admin, listeners: Arc::new(Mutex::new(listeners)), behind, serving })
+    }
+
+    /// Waits for `future` on the runtime behind.
+    pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.behind.block_on(future)
+    }
+
+    /// Runs `future` on the runtime behind.
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        self.behind.spawn(future);
+    }
+
+    /// Begins to end: `/readyz` says so at once, and the service accepts no more after `drain_delay`. Running responses
+    /// may go on for `grace`.
+    pub(crate) fn leave(&self, grace: Duration, drain_delay: Duration) {
+        // Nobody may listen, and then there is nobody to be told.
+        self.app.leaving.send_replace(Some(grace));
+        if !drain_delay.is_zero() {
+            let mut leaving = self.app.leaving.subscribe();
+            let hurried = leaving.wait_for(|grace| grace.is_some_and(|grace| grace.is_zero()));
+            let _ = self.behind.block_on(async { tokio::time::timeout(drain_delay, hurried).await });
+        }
+        self.app.stopping.send_replace(true);
+        // As long as one handle on a listening socket is open, the kernel takes connections for it.
+        *self.listeners.lock() = Listeners::default();
     }
 
     /// Stops accepting, lets running responses end within the grace, ends fills, closes the cache.
     pub(crate) fn stop(self) {
-        // Sending fails only when nobody listens, and then there is nobody to stop.
-        let _ = self.app.stopping.send(true);
+        let grace = *self.app.leaving.borrow();
+        self.leave(grace.unwrap_or_else(|| self.app.config().limits.shutdown_grace.get()), Duration::ZERO);
         for thread in self.serving {
             if thread.join().is_err() {
                 tracing::error!("a serving thread had panicked");
             }
         }
-        let _ = self.app.stopped.send(true);
+        self.app.stopped.send_replace(true);
         // Fills that still run are given up; what they had spooled is removed here or at the next start.
         self.behind.shutdown_timeout(STORAGE_GRACE);
         self.app.cache.close();
+        // The last hold on it: lines of the access log that wait are written now.
+        drop(self.app);
     }
 }
 
@@ -117,14 +155,19 @@ fn serving_listeners(listener: TcpListener, threads: usize) -> Result<Vec<TcpLis
     Ok(listeners)
 }
 
-fn build(config: Config, behind: &Runtime) -> Result<App, String> {
+fn build(
+    config: Config,
+    config_file: Option<PathBuf>,
+    behind: &Runtime,
+    lock_patience: Duration,
+) -> Result<App, String> {
     let data_dir = config.data_dir.clone();
     let unusable = |error: &dyn std::fmt::Display| {
         format!("data directory {}: {error}: make it writable or change MODTIER_EDGE_DATA_DIR", data_dir.display())
     };
     fs::create_dir_all(&data_dir).map_err(|error| unusable(&error))?;
     let edge_id = edge_id(&config).map_err(|error| unusable(&error))?;
-    let cache = Cache::open(config.cache_config()).map(Arc::new).map_err(|error| error.to_string())?;
+    let cache = open_cache(&config, lock_patience).map(Arc::new).map_err(|error| error.to_string())?;
     let metrics = Metrics::new();
     let upstream = Upstream::new(&config, &edge_id, metrics.clone())?;
     let sync = SyncState::new(&edge_id, &config.repository, cache.cursor(&config.repository));
@@ -138,11 +181,27 @@ fn build(config: Config, behind: &Runtime) -> Result<App, String> {
         popularity: Popularity::new(),
         access_log: AccessLog::start(config.log.format, metrics.access_log_lost.clone(), io::stderr()),
         metrics,
+        leaving: watch::Sender::new(None),
         stopping: watch::Sender::new(false),
         stopped: watch::Sender::new(false),
         edge_id,
         settings: ArcSwap::from_pointee(config),
+        reloads: Reloads::new(config_file),
     })
+}
+
+/// Opens the cache. A predecessor that was killed may hold its lock for another moment.
+#[expect(clippy::disallowed_methods, reason = "nothing is served yet")]
+fn open_cache(config: &Config, patience: Duration) -> Result<Cache, CacheError> {
+    let began = Instant::now();
+    loop {
+        match Cache::open(config.cache_config()) {
+            Err(CacheError::Open { .. }) if began.elapsed() < patience => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// The configured name, or the one that was made up at the first start.
@@ -169,22 +228,12 @@ fn local_address(listener: &TcpListener) -> Result<SocketAddr, String> {
     listener.local_addr().map_err(|error| format!("cannot tell the bound address: {error}"))
 }
 
-async fn stop_signal() -> io::Result<&'static str> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use tokio::net::TcpStream;
 
     use super::*;
+    use crate::server::bind;
     use crate::testing::{Answered, Center, Proof, Reply, TestEdge};
 
     #[tokio::test(flavor = "multi_thread")]

@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use tokio::sync::Notify;
 
 use crate::config::Config;
-use crate::start::Edge;
+use crate::start::{Edge, Origin};
 
 /// Where the center says a body's digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -278,6 +278,11 @@ pub(crate) struct TestEdge {
 impl TestEdge {
     /// Starts one that fetches from `center`.
     pub(crate) fn start(center: &Center, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_from(center, Origin::default(), change)
+    }
+
+    /// As [`TestEdge::start`], with where its settings came from and whose place it takes.
+    pub(crate) fn start_from(center: &Center, origin: Origin, change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut config = Config {
             listen: "127.0.0.1:0".into(),
@@ -289,7 +294,7 @@ impl TestEdge {
         };
         change(&mut config);
         let client = shared::client::http_client(shared::client::ClientOptions::default()).unwrap();
-        Self { edge: Some(Edge::start(config).unwrap()), client, _dir: Some(dir) }
+        Self { edge: Some(Edge::start_from(config, origin).unwrap()), client, _dir: Some(dir) }
     }
 
     /// Begins to stop it, as SIGTERM does.

@@ -22,6 +22,7 @@ pub struct ClusterBuilder {
     redis: bool,
     center_env: Vec<(String, String)>,
     edge_env: Vec<(String, String)>,
+    edge_args: Vec<String>,
     syncer_env: Vec<(String, String)>,
 }
 
@@ -76,6 +77,13 @@ impl ClusterBuilder {
     #[must_use]
     pub fn edge_env(mut self, name: &str, value: &str) -> Self {
         self.edge_env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// An argument for the edge.
+    #[must_use]
+    pub fn edge_arg(mut self, arg: &str) -> Self {
+        self.edge_args.push(arg.to_owned());
         self
     }
 
@@ -156,6 +164,9 @@ impl ClusterBuilder {
         if let Some(redis) = redis {
             spec.set_env("MODTIER_EDGE_REDIS_URL", redis);
         }
+        for arg in &self.edge_args {
+            spec = spec.arg(arg);
+        }
         for (name, value) in &self.edge_env {
             spec.set_env(name, value);
         }
@@ -186,6 +197,7 @@ impl Cluster {
             redis: false,
             center_env: Vec::new(),
             edge_env: Vec::new(),
+            edge_args: Vec::new(),
             syncer_env: Vec::new(),
         }
     }
@@ -264,6 +276,23 @@ impl Cluster {
         self.edge.restart();
         self.edge.announced().await;
         self.edge_ready().await;
+    }
+
+    /// An edge that would take the place of the running one: to be changed, and spawned.
+    pub fn successor(&self) -> ProcessSpec {
+        self.edge.spec().clone().flag("--take-over")
+    }
+
+    /// Has a new edge take the place of the running one, and waits until it serves. The old one is returned: it finishes
+    /// what it has begun.
+    pub async fn hand_over_edge(&mut self) -> Process {
+        let (new, _) = Process::spawn_announced(self.successor()).await;
+        std::mem::replace(&mut self.edge, new)
+    }
+
+    /// `http://host:port` of the edge's admin listener.
+    pub fn admin_url(&self) -> &str {
+        &self.edge_admin
     }
 
     /// Starts the center again where it was, after its end or a kill of this call, and waits until it is ready.

@@ -50,6 +50,12 @@ impl ProcessSpec {
         self
     }
 
+    /// Adds an argument unless it is there.
+    #[must_use]
+    pub fn flag(self, arg: &str) -> Self {
+        if self.args.iter().any(|known| known == arg) { self } else { self.arg(arg) }
+    }
+
     /// Adds arguments.
     #[must_use]
     pub fn args(mut self, args: &[&str]) -> Self {
@@ -115,6 +121,11 @@ impl Process {
         let _ = std::fs::remove_file(self.spec.announcement());
         self.child =
             self.spec.command().spawn().unwrap_or_else(|error| panic!("{}: {error}", self.spec.program.display()));
+    }
+
+    /// How it was started.
+    pub fn spec(&self) -> &ProcessSpec {
+        &self.spec
     }
 
     pub(crate) fn spec_mut(&mut self) -> &mut ProcessSpec {

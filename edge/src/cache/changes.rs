@@ -139,6 +139,18 @@ impl Store {
         Ok(count)
     }
 
+    pub(super) fn purge_version(&self, repo: &str, module: &ModulePath, version: &str) -> Result<u64, CacheError> {
+        let (count, released) = {
+            let _writer = self.lock_writer();
+            let mut plan = self.plan();
+            let count = self.drop_entries(&key::version_prefix(module.as_str(), repo, Some(version)), &mut plan)?;
+            plan.touch(module.as_str(), Touched { mutables: false, drops: true });
+            (count, self.write_plan(plan)?)
+        };
+        self.release_all(&released);
+        Ok(count)
+    }
+
     pub(super) fn release_all(&self, digests: &BTreeSet<Digest>) {
         for digest in digests {
             self.release_quietly(digest);

@@ -75,6 +75,10 @@ impl Signal {
         self.changed.notify_all();
     }
 
+    fn begin_again(&self) {
+        self.state.lock().end = false;
+    }
+
     fn has_ended(&self) -> bool {
         self.state.lock().end
     }
@@ -98,8 +102,15 @@ pub(super) struct Sweeper {
 
 impl Sweeper {
     pub(super) fn start(store: &Arc<Store>) -> Result<Self, CacheError> {
-        let signal = Arc::clone(&store.signal);
+        let this = Self { signal: Arc::clone(&store.signal), thread: Mutex::new(None) };
+        this.begin(store)?;
+        Ok(this)
+    }
+
+    /// Sweeps again after [`Sweeper::end`].
+    pub(super) fn begin(&self, store: &Arc<Store>) -> Result<(), CacheError> {
         let store = Arc::clone(store);
+        self.signal.begin_again();
         let thread = std::thread::Builder::new()
             .name("cache-sweep".to_owned())
             .spawn(move || {
@@ -109,7 +120,8 @@ impl Sweeper {
                 }
             })
             .map_err(|error| CacheError::Storage(format!("no thread for the sweep: {error}")))?;
-        Ok(Self { signal, thread: Mutex::new(Some(thread)) })
+        *self.thread.lock() = Some(thread);
+        Ok(())
     }
 
     /// Ends it and waits until it has ended.

@@ -154,7 +154,7 @@ fn period(facts: &Facts, hot: bool, policy: &FreshnessPolicy, now_ms: u64) -> Du
     } else {
         policy.other
     };
-    whole - whole * facts.early_permille / 1000
+    whole * 1000_u32.saturating_sub(facts.early_permille) / 1000
 }
 
 /// A little time in the future is no age: the clock was set back by less than is worth a doubt. Of more the age is unknown.

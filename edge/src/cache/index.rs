@@ -164,6 +164,13 @@ impl Index {
         *self.db.write() = State::Closed;
     }
 
+    /// Opens it again after [`Index::close`]; fails while another process has it.
+    pub(super) fn resume(&self) -> Result<(), CacheError> {
+        let opened = open::open(&self.dir, Access::Write).map_err(|error| self.storage(error))?;
+        *self.db.write() = State::Open(opened);
+        Ok(())
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         matches!(*self.db.read_recursive(), State::Closed)
     }

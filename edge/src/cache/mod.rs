@@ -44,7 +44,7 @@ use std::time::Duration;
 use shared::change::{Change, ChangeId};
 use shared::digest::Digest;
 use shared::fill::Spooled;
-use shared::module::ModulePath;
+use shared::module::{ModulePath, Version};
 
 pub(crate) use self::changes::{Applied, ApplyError};
 pub(crate) use self::entry::{Entry, EntryBody, Meta, Status};
@@ -157,8 +157,13 @@ impl Cache {
         self.store.close();
     }
 
+    /// Opens the index again after [`Cache::close`], and sweeps again. Fails while another process has it. Blocks.
+    pub(crate) fn resume(&self) -> Result<(), CacheError> {
+        self.store.resume()?;
+        self.sweeper.begin(&self.store)
+    }
+
     /// Takes over the periods of freshness and the disk's budget. The memory tier keeps the size it was built with.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a reload calls it"))]
     pub(crate) fn reconfigure(&self, config: &CacheConfig) {
         self.store.reconfigure(config);
     }
@@ -267,6 +272,11 @@ impl Cache {
     /// Drops a module's entries, or all, and says how many; tombstones stay. Blocks.
     pub(crate) fn purge(&self, module: Option<&ModulePath>) -> Result<u64, CacheError> {
         self.store.purge(module)
+    }
+
+    /// Drops what is held of a version in `repo`, and says how many entries that were; a tombstone stays. Blocks.
+    pub(crate) fn purge_version(&self, repo: &str, module: &ModulePath, version: &Version) -> Result<u64, CacheError> {
+        self.store.purge_version(repo, module, version.as_str())
     }
 }
 

@@ -169,6 +169,11 @@ impl Store {
         self.index.close();
     }
 
+    /// Opens the index again after [`Store::close`].
+    pub(super) fn resume(&self) -> Result<(), CacheError> {
+        self.index.resume()
+    }
+
     /// A body came.
     pub(super) fn count(&self, blob: Blob) {
         self.disk_bytes.fetch_add(blob.cost(), Relaxed);

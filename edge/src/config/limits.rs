@@ -26,8 +26,12 @@ pub(crate) struct LimitSettings {
     pub(crate) client_idle: Period,
     /// How long one write to a client may take.
     pub(crate) client_write: Period,
-    /// How long running downloads may go on after SIGTERM.
+    /// How long running downloads may go on after SIGTERM; a second SIGTERM ends them at once.
     pub(crate) shutdown_grace: Period,
+    /// How long after SIGTERM connections are still accepted while `/readyz` says 503 already, so that a load balancer notices.
+    pub(crate) drain_delay: Period,
+    /// How long running downloads may go on in the old process after a hand-over.
+    pub(crate) handover_grace: Period,
     /// Threads that serve; 0: one for each core.
     pub(crate) serving_threads: usize,
 }
@@ -45,6 +49,8 @@ impl Default for LimitSettings {
             client_idle: Period::secs(60),
             client_write: Period::secs(120),
             shutdown_grace: Period::secs(10),
+            drain_delay: Period::secs(0),
+            handover_grace: Period::secs(600),
             serving_threads: 0,
         }
     }

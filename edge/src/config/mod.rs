@@ -3,18 +3,20 @@
 //! They are read by [`shared::config::load`] from a YAML file and from `MODTIER_EDGE_…`; the reference page and the JSON
 //! Schema are generated from the doc comments below.
 
+mod admin;
 mod cache;
 mod centers;
 mod limits;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use shared::config::Period;
+use shared::config::{Alias, ConfigError, Period};
 use shared::telemetry::LogConfig;
 
+pub(crate) use self::admin::AdminAccess;
 use self::cache::{CacheSettings, FreshnessSettings};
 pub(crate) use self::centers::{BreakerSettings, CenterSettings, ProbeSettings, RoutingSettings, RuleSettings};
 use self::limits::LimitSettings;
@@ -26,8 +28,10 @@ use crate::cache::CacheConfig;
 pub(crate) struct Config {
     /// Address that `go` commands connect to; port 0 takes a free one.
     pub(crate) listen: String,
-    /// Address of the administration listener (`/metrics`, `/readyz`, `/api/v1/…`). Keep it private.
+    /// Address of the administration listener (`/metrics`, `/readyz`, `/api/v1/…`). Beyond this machine it needs `admin_access`.
     pub(crate) admin: String,
+    /// Who may use the administration listener.
+    pub(crate) admin_access: AdminAccess,
     /// Directory of the disk cache and of the cursor. One edge process per directory.
     pub(crate) data_dir: PathBuf,
     /// Base URLs of the centers that misses are fetched from; all are to have one change log. The cheapest one is asked.
@@ -65,6 +69,7 @@ impl Default for Config {
         Self {
             listen: "127.0.0.1:3000".into(),
             admin: "127.0.0.1:9091".into(),
+            admin_access: AdminAccess::default(),
             data_dir: "data/edge".into(),
             centers: vec!["http://127.0.0.1:8081".into()],
             center_settings: BTreeMap::new(),
@@ -106,10 +111,21 @@ impl Default for SyncSettings {
     }
 }
 
+/// Variables that begin like settings and are none: the token is the subcommands'.
+pub(crate) const ALIASES: &[Alias<'_>] = &[("MODTIER_EDGE_TOKEN", "")];
+
+/// Reads and checks the settings: `file` if there is one, then the environment.
+pub(crate) fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
+    let config: Config = shared::config::load("edge", file, ALIASES)?;
+    config.check().map_err(ConfigError::Invalid)?;
+    Ok(config)
+}
+
 impl Config {
     /// What the types cannot say; the answer names the setting.
     pub(crate) fn check(&self) -> Result<(), String> {
         self.check_centers()?;
+        self.check_admin()?;
         if self.tenant.is_empty() || self.tenant.contains(['.', '/']) {
             return Err(format!("tenant: {:?} must be a name without dot or slash", self.tenant));
         }
@@ -155,6 +171,7 @@ mod tests {
     fn a_wrong_setting_is_named() {
         let wrong = [
             (Config { centers: vec![], ..Config::default() }, "centers"),
+            (Config { admin: "0.0.0.0:9091".into(), ..Config::default() }, "admin"),
             (Config { tenant: "a.b".into(), ..Config::default() }, "tenant"),
             (Config { edge_id: "a b".into(), ..Config::default() }, "edge_id"),
         ];

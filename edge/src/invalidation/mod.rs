@@ -71,18 +71,23 @@ pub(crate) enum Arrived {
 #[error("{0}")]
 pub(crate) struct SourceError(pub(crate) String);
 
-/// Follows changes until the edge stops.
+/// Follows changes until the edge stops; not while a hand-over is decided, as the next edge may have the cursor then.
 pub(crate) async fn follow(app: Arc<App>) {
     let mut stopping = app.stopping.subscribe();
-    let heartbeat = redis::heartbeat(Arc::clone(&app));
-    let comparison = compare::regularly(Arc::clone(&app));
-    let follower = Follower { app, feed_failures: 0, is_feed_known: false, stream_trouble: None };
-    tokio::select! {
-        biased;
-        _ = stopping.wait_for(|stopping| *stopping) => {}
-        () = follower.run() => {}
-        () = heartbeat => {}
-        () = comparison => {}
+    loop {
+        let heartbeat = redis::heartbeat(Arc::clone(&app));
+        let comparison = compare::regularly(Arc::clone(&app));
+        let follower = Follower { app: Arc::clone(&app), feed_failures: 0, is_feed_known: false, stream_trouble: None };
+        tokio::select! {
+            biased;
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+            () = follower.run() => {}
+            () = heartbeat => {}
+            () = comparison => {}
+        }
+        if !app.stays().await {
+            return;
+        }
     }
 }
 

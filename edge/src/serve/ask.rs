@@ -55,6 +55,7 @@ impl Ask {
     pub(crate) fn read(session: &ServerSession, label_header: Option<&str>) -> Self {
         let request = session.req_header();
         let text = |name: &HeaderName| text(session, name);
+        let label = label_header.and_then(|name| request.headers.get(name)?.to_str().ok().map(ToOwned::to_owned));
         let raw = String::from_utf8_lossy(request.raw_path());
         let path = raw.split('?').next().unwrap_or_default();
         Self {
@@ -63,10 +64,7 @@ impl Ask {
             path: path.to_owned(),
             needs_length: request.version < Version::HTTP_11,
             held_only: text(&DISABLE_MODULE_FETCH).is_some_and(|v| v.eq_ignore_ascii_case("true")),
-            label: label_header
-                .and_then(|name| request.headers.get(name)?.to_str().ok())
-                .filter(|label| is_plain(label))
-                .map(ToOwned::to_owned),
+            label: label.filter(|label| is_plain(label)),
             via: text(&header::VIA),
             conditions: Conditions {
                 if_none_match: text(&header::IF_NONE_MATCH),
@@ -74,6 +72,20 @@ impl Ask {
                 range: text(&header::RANGE),
                 if_range: text(&header::IF_RANGE),
             },
+        }
+    }
+
+    /// A request of this edge itself: nobody waits for an answer.
+    pub(super) fn of_our_own(path: &str) -> Self {
+        Self {
+            request_id: fresh_id(),
+            method: Method::GET,
+            path: path.to_owned(),
+            needs_length: false,
+            held_only: false,
+            label: None,
+            via: None,
+            conditions: Conditions::default(),
         }
     }
 

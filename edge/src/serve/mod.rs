@@ -21,6 +21,7 @@ pub(crate) mod pages;
 mod tally;
 #[cfg(test)]
 mod tests;
+pub(crate) mod warm;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

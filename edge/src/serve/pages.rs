@@ -45,6 +45,7 @@ pub(crate) fn ready(app: &App, verbose: bool) -> Answer {
         "draining": draining,
         "disk": app.cache.disk_trouble().unwrap_or_else(|| "ok".into()),
         "sync": app.sync.report(),
+        "config": app.reloads.report(),
     });
     Answer::text(status, "application/json", format!("{report}\n"))
 }

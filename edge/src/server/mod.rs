@@ -33,7 +33,7 @@ const BACKLOG: u32 = 4096;
 const DRAINED_BYTES_MAX: usize = 256 * 1024;
 
 /// What an idle connection may still send when the edge stops: a request that is already on its way.
-const LAST_CALL: Duration = Duration::from_millis(100);
+pub(crate) const LAST_CALL: Duration = Duration::from_millis(100);
 
 /// Binds `address`; `setting` is what the operator changes when it cannot be had.
 pub(crate) fn bind(address: &str, setting: &str) -> Result<TcpListener, String> {
@@ -63,8 +63,8 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?.into_std()
 }
 
-/// Accepts and serves until told to stop, then until the last connection is done or `grace` is over.
-pub(crate) async fn accept(service: Arc<Service>, listener: TcpListener, grace: Duration) {
+/// Accepts and serves until told to stop, then until the last connection is done or the grace is over.
+pub(crate) async fn accept(service: Arc<Service>, listener: TcpListener) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -78,7 +78,12 @@ pub(crate) async fn accept(service: Arc<Service>, listener: TcpListener, grace: 
         let next = next_connection(&service, &listener);
         let accepted = tokio::select! {
             biased;
-            () = told_to_stop(&mut stopping) => break,
+            () = told_to_stop(&mut stopping) => {
+                if service.app.stays().await {
+                    continue;
+                }
+                break;
+            }
             accepted = next => accepted,
         };
         match accepted {
@@ -94,8 +99,11 @@ pub(crate) async fn accept(service: Arc<Service>, listener: TcpListener, grace: 
     }
     drop(listener);
     connections.close();
-    if tokio::time::timeout(grace, connections.wait()).await.is_err() {
-        tracing::warn!(connections = connections.len(), "stopped in the middle of responses: the grace is over");
+    tokio::select! {
+        () = connections.wait() => {}
+        () = service.app.grace_over() => {
+            tracing::warn!(connections = connections.len(), "stopped in the middle of responses: the grace is over");
+        }
     }
 }
 

@@ -47,6 +47,7 @@ use self::health::Health;
 use self::pool::Pool;
 pub(crate) use self::probe::probe;
 use self::report::LastChoice;
+pub(crate) use self::report::Operation;
 pub(crate) use self::route::RouteKey;
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -129,7 +130,6 @@ impl Upstream {
 
     /// Takes over centers, rules, probes and breakers of new settings, all at once. What is known of a center that stays is
     /// kept; a fetch under way goes on with the centers that it had.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the reload calls it"))]
     pub(crate) fn reconfigure(&self, config: &Config) -> Result<(), String> {
         let before = self.pool.load_full();
         let pool = Pool::new(config, Some(&before))?;

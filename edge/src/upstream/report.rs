@@ -105,7 +105,6 @@ impl Upstream {
     }
 
     /// Forces a center's breaker open or closed for a while, or leaves it to itself again, which takes no time.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the administration calls it"))]
     pub(crate) fn operate(&self, name: &str, operation: Operation, length: Duration) -> Result<(), String> {
         let pool = self.pool.load();
         let Some(center) = pool.centers.iter().find(|center| center.name == name) else {

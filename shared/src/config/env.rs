@@ -51,6 +51,9 @@ impl Overrides<'_> {
                 }
                 continue;
             };
+            if path.is_empty() {
+                continue;
+            }
             self.set(value, path, &text)
                 .map_err(|message| ConfigError::BadValue { place: format!("variable {name}"), message })?;
             origins.push((written(self.shape, path), name));

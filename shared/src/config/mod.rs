@@ -29,7 +29,7 @@ pub use self::reference::{json_schema, reference_markdown};
 pub use self::size::ByteSize;
 
 /// A further name of an environment variable and the key that it sets, such as `("MODTIER_UPSTREAM", "upstream.url")`.
-/// The key may name an entry of a map or, by number, of a list.
+/// The key may name an entry of a map or, by number, of a list. With an empty key the variable is known, and sets nothing.
 pub type Alias<'a> = (&'a str, &'a str);
 
 /// Reads the configuration of `binary` ("edge", "center", "syncer"): `file` if there is one, then the environment.

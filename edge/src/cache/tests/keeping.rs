@@ -215,8 +215,13 @@ fn a_closed_cache_lets_another_open_it_and_what_was_given_out_stays_usable() {
     for (path, bytes) in [(ZIP, &small), ("example.com/b/@v/v1.0.0.zip", &large)] {
         assert_eq!(&read(&next.disk(&key(path)).unwrap().unwrap().0), bytes);
     }
-    drop(cache);
+    assert!(cache.resume().is_err(), "the other one has it");
     commit(&next, "example.com/c/@v/v1.0.0.zip", &large).unwrap();
+    drop(next);
+    cache.resume().unwrap();
+    assert_eq!(read(&cache.disk(&key("example.com/c/@v/v1.0.0.zip")).unwrap().unwrap().0), large);
+    commit(&cache, "example.com/d/@v/v1.0.0.zip", &small).unwrap();
+    cache.close();
 }
 
 #[test]
