@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is missing. Assumed to be there: the Rust toolchain (rustup) and, for tests and the sample download, Go.
-#   prerequisites.sh build|redis|test|bench ...
+#   prerequisites.sh build|redis|tls|test|bench ...
 set -euo pipefail
 
 # package | the command or file that shows it is there | why
@@ -21,20 +21,27 @@ P
 redis-server|redis-server|Redis Streams, where REDIS=1 asks for them and in tests
 P
     ;;
+    tls) cat <<'P'
+openssl|openssl|makes the authority and the certificate that TLS=1 asks for
+P
+    ;;
     test) cat <<'P'
+openssl|openssl|makes the certificates of the tests
 git|git|the go command reads repositories with it; the Go team's scripts need it
 mercurial|hg|some of the Go team's scripts read a Mercurial repository
 prometheus|promtool|checks the recording and alert rules
+xfsprogs|mkfs.xfs|a disk whose state at any instant can be copied, for losses of power
 P
     ;;
     bench) cat <<'P'
 zip|zip|the module that is served
 python3|python3|finds a free port for nginx
 nginx|nginx|the peer
+openssl|openssl|the certificate of both
 wrk|wrk|the load
 P
     ;;
-    *) echo "prerequisites: unknown group '$1' (build, redis, test, bench)" >&2; exit 2 ;;
+    *) echo "prerequisites: unknown group '$1' (build, redis, tls, test, bench)" >&2; exit 2 ;;
   esac
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Starts center, edge and syncer on this machine and stays in the foreground; Ctrl-C stops all of them.
 #   up.sh [--sample]     --sample: show a first download through the proxy
-# Variables (addresses may have port 0): DATA EDGE EDGE_ADMIN CENTER UPSTREAM SUMDB VERIFY REDIS, and BIN, the folder of the binaries.
+# Variables (addresses may have port 0): DATA EDGE EDGE_ADMIN CENTER UPSTREAM SUMDB VERIFY REDIS TLS, and BIN, the folder of the binaries.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -10,6 +10,7 @@ edge=${EDGE:-127.0.0.1:3000}
 edge_admin=${EDGE_ADMIN:-127.0.0.1:9091}
 center=${CENTER:-127.0.0.1:8081}
 redis=${REDIS:-}
+tls=${TLS:-}; [ "$tls" != 0 ] || tls=
 bin=${BIN:?the folder of the binaries}
 
 say() { printf 'modtier: %s\n' "$*"; }
@@ -103,6 +104,14 @@ if [ ! -s "$token_file" ] || [ ! -s "$data/tokens.yaml" ]; then
   mv "$token_file.new" "$token_file"
 fi
 
+# --- a certificate, when asked for ----------------------------------------------------------------------------------------------
+if [ -n "$tls" ]; then
+  host=${edge%:*}; host=${host#[}; host=${host%]}
+  names=(localhost 127.0.0.1 ::1 "$(hostname)")
+  case $host in '' | 0.0.0.0 | :: | localhost | 127.0.0.1 | ::1 | "$(hostname)") ;; *) names+=("$host") ;; esac
+  "$here/certificate.sh" "$data/tls" "${names[@]}" || fail "the certificate could not be made below $data/tls"
+fi
+
 # --- center, edge, syncer -----------------------------------------------------------------------------------------------------
 environment=(MODTIER_CENTER_LISTEN="$center" MODTIER_CENTER_DATA_DIR="$data/center" MODTIER_CENTER_ACCESS_TOKENS_FILE="$data/tokens.yaml")
 [ -z "$upstream" ] || environment+=(MODTIER_UPSTREAM="$upstream")
@@ -114,12 +123,19 @@ await center "$center_pid" "$data/center.announce"
 center_url=http://$(announced center listen)
 await center "$center_pid" "$center_url/readyz"
 
-environment=(MODTIER_EDGE_LISTEN="$edge" MODTIER_EDGE_ADMIN="$edge_admin" MODTIER_EDGE_DATA_DIR="$data/edge" MODTIER_EDGE_CENTERS="$center_url")
+environment=(MODTIER_EDGE_ADMIN="$edge_admin" MODTIER_EDGE_DATA_DIR="$data/edge" MODTIER_EDGE_CENTERS="$center_url")
+if [ -n "$tls" ]; then
+  environment+=(MODTIER_EDGE_LISTEN= MODTIER_EDGE_TLS_LISTEN="$edge" MODTIER_EDGE_TLS_CERTIFICATE="$data/tls/server.pem" MODTIER_EDGE_TLS_KEY="$data/tls/server.key")
+else
+  environment+=(MODTIER_EDGE_LISTEN="$edge")
+fi
 [ -z "$redis_url" ] || environment+=(MODTIER_EDGE_REDIS_URL="$redis_url")
 start edge env "${environment[@]}" "$bin/modtier-edge" --announce "$data/edge.announce"
 edge_pid=${pids[-1]}
 await edge "$edge_pid" "$data/edge.announce"
 edge_url=http://$(announced edge listen)
+# The certificate knows names, and no address means all of them.
+[ -z "$tls" ] || edge_url=https://$(announced edge tls | sed -e 's/^0\.0\.0\.0:/localhost:/' -e 's/^\[::\]:/localhost:/')
 edge_admin_url=http://$(announced edge admin)
 await edge "$edge_pid" "$edge_admin_url/readyz"
 
@@ -138,12 +154,18 @@ mv "$data/run.json.new" "$data/run.json"
 
 say "ready"
 say "  use it:   go env -w GOPROXY=$edge_url"
+if [ -n "$tls" ]; then
+  authority=$data/tls/authority.pem
+  say "  trust it: sudo cp $authority /usr/local/share/ca-certificates/modtier.crt && sudo update-ca-certificates   (this machine, go and git with it)"
+  say "            export SSL_CERT_FILE=$authority   (the go command alone)"
+  say "            git config --global http.$edge_url/.sslCAInfo $authority   (git alone)"
+fi
 say "  publish:  curl -u :\$(cat $token_file) -T module.zip $center_url/api/go/golang-local/<module>/@v/<version>.zip"
 say "  metrics:  $edge_admin_url/metrics"
 say "  data:     $data (kept), logs in $data/log"
 if [ "${1:-}" = --sample ]; then
   # The proxy stays up when the sample fails: an upstream that cannot be reached is no reason to stop.
-  "$here/sample.sh" "$edge_url" || say "the sample download failed; the proxy goes on (is the upstream reachable?)"
+  "$here/sample.sh" "$edge_url" "${authority:-}" || say "the sample download failed; the proxy goes on (is the upstream reachable?)"
 fi
 say "Ctrl-C stops it"
 

@@ -12,11 +12,22 @@ use crate::access_log::AccessLog;
 use crate::cache::{Cache, CommitError, Entry, Freshness, Key, Meta, Ticket};
 use crate::config::Config;
 use crate::invalidation::SyncState;
+use crate::limit::Limits;
 use crate::metrics::Metrics;
 use crate::popularity::Popularity;
 use crate::reload::Reloads;
 use crate::serve::Tally;
+use crate::server::Descriptors;
 use crate::upstream::{FillHead, Upstream};
+
+/// What became of a proven body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// It may go to its readers.
+    Yes,
+    /// Its version was removed meanwhile: nobody may have it.
+    Removed,
+}
 
 /// Everything that a request needs.
 #[derive(Debug)]
@@ -31,6 +42,8 @@ pub(crate) struct App {
     pub(crate) flights: Flights<Key, FillHead>,
     /// The centers.
     pub(crate) upstream: Upstream,
+    /// What it takes on at most.
+    pub(crate) limits: Limits,
     /// The runtime behind the serving threads.
     pub(crate) behind: Handle,
     /// How far changes are followed.
@@ -45,6 +58,8 @@ pub(crate) struct App {
     pub(crate) popularity: Popularity,
     /// One line for every request.
     pub(crate) access_log: AccessLog,
+    /// The file descriptors of this process.
+    pub(crate) descriptors: Descriptors,
     /// Set once, when the edge is to end: for how long running responses may go on. `/readyz` says 503 from then on.
     pub(crate) leaving: watch::Sender<Option<Duration>>,
     /// True while no connection is accepted and those that are idle end: when the edge ends, and while a hand-over is
@@ -65,6 +80,11 @@ impl App {
         if let Some((entry, Freshness::Fresh)) = self.cache.memory(key) {
             return Some((entry, Freshness::Fresh));
         }
+        self.on_disk(key).await
+    }
+
+    /// What the disk holds for a key. A fill looks here: it is no ask that makes a module hot.
+    pub(crate) async fn on_disk(&self, key: &Key) -> Option<(Entry, Freshness)> {
         let (cache, key) = (Arc::clone(&self.cache), key.clone());
         let looked_up = self.behind.spawn_blocking(move || cache.disk(&key)).await;
         // A look-up that failed is a miss: the center still has the artefact.
@@ -82,17 +102,14 @@ impl App {
     }
 
     /// Stores a proven body. A disk that takes nothing is no failure of the body: it goes to its readers uncached.
-    pub(crate) async fn commit(&self, ticket: Ticket, meta: Meta, spooled: Spooled) -> Result<(), FillError> {
+    pub(crate) async fn commit(&self, ticket: Ticket, meta: Meta, spooled: Spooled) -> Result<Kept, FillError> {
         match self.with_cache(move |cache| cache.commit(ticket, meta, spooled)).await? {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(Kept::Yes),
             Err(error @ CommitError::Storage(_)) => {
                 tracing::warn!(%error, "not stored");
-                Ok(())
+                Ok(Kept::Yes)
             }
-            Err(CommitError::Tombstoned) => {
-                let message = "the version was removed while it was fetched";
-                Err(FillError::new(FillErrorKind::Unavailable, message))
-            }
+            Err(CommitError::Tombstoned) => Ok(Kept::Removed),
             Err(error @ CommitError::Conflict { .. }) => {
                 tracing::error!(%error, "a version came with other bytes than before");
                 let message = "the center's answer differs from what was served before";

@@ -11,8 +11,11 @@ mod cache;
 mod cli;
 mod config;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod handover;
 mod invalidation;
+mod limit;
 mod metrics;
 mod popularity;
 mod reload;

@@ -144,6 +144,11 @@ impl Answer {
     }
 }
 
+/// `Strict-Transport-Security` for two years; whether browsers may have it built in is the operator's word.
+pub(crate) fn hsts(preload: bool) -> &'static str {
+    if preload { "max-age=63072000; includeSubDomains; preload" } else { "max-age=63072000; includeSubDomains" }
+}
+
 /// What every response of one request carries.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Envelope<'a> {
@@ -153,6 +158,8 @@ pub(crate) struct Envelope<'a> {
     pub(crate) edge_id: &'a str,
     /// Whether the method is HEAD.
     pub(crate) head: bool,
+    /// `Strict-Transport-Security`, on a connection with TLS.
+    pub(crate) hsts: Option<&'static str>,
 }
 
 /// How sending ended.
@@ -189,6 +196,7 @@ pub(crate) async fn send(
         Plan::Whole => answer.status,
         Plan::NotModified => StatusCode::NOT_MODIFIED,
         Plan::Part(_) => StatusCode::PARTIAL_CONTENT,
+        Plan::NotTheSame => StatusCode::PRECONDITION_FAILED,
         Plan::NoSuchPart => StatusCode::RANGE_NOT_SATISFIABLE,
     };
     let written = match head_of(status, &plan, envelope, &answer) {
@@ -200,7 +208,7 @@ pub(crate) async fn send(
         return Sent::Broken { status, bytes: 0, reason };
     }
     let part: Option<Range<u64>> = match plan {
-        Plan::NotModified | Plan::NoSuchPart => None,
+        Plan::NotModified | Plan::NotTheSame | Plan::NoSuchPart => None,
         Plan::Whole => Some(0..u64::MAX),
         Plan::Part(range) => Some(range),
     };
@@ -227,6 +235,9 @@ fn head_of(
         _ => common_head(status, plan, envelope.edge_id, answer)?,
     };
     head.insert_header(REQUEST_ID, envelope.request_id)?;
+    if let Some(hsts) = envelope.hsts {
+        head.insert_header(header::STRICT_TRANSPORT_SECURITY, hsts)?;
+    }
     if let Some(age) = answer.age_seconds {
         head.insert_header(header::AGE, age)?;
     }
@@ -273,6 +284,10 @@ fn frame(head: &mut ResponseHeader, plan: &Plan, answer: &Answer) -> pingora_cor
     let len = answer.body.len();
     match plan {
         Plan::NotModified => return Ok(()),
+        Plan::NotTheSame => {
+            head.insert_header(header::CONTENT_LENGTH, 0)?;
+            return Ok(());
+        }
         Plan::NoSuchPart => {
             let whole = len.unwrap_or(0);
             head.insert_header(header::CONTENT_RANGE, format!("bytes */{whole}"))?;

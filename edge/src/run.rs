@@ -20,6 +20,7 @@ use crate::app::App;
 use crate::config::Config;
 use crate::handover::{self, Offer};
 use crate::reload;
+use crate::server::Entrance;
 use crate::start::{Edge, Origin};
 
 /// How long the database of an edge that died during the hand-over may stay locked.
@@ -48,7 +49,7 @@ pub(crate) fn run(config: Config, called: Called) -> Result<(), String> {
     let lock_patience = if called.take_over { LOCK_PATIENCE } else { Duration::ZERO };
     let data_dir = config.data_dir.clone();
     let edge = Edge::start_from(config, Origin { config_file: called.config_file, predecessor, lock_patience })?;
-    let (listen, admin) = (edge.listen, edge.admin);
+    let admin = edge.admin;
     let (taken, handed_over) = oneshot::channel();
     let offer = Offer { app: Arc::downgrade(&edge.app), listeners: Arc::clone(&edge.listeners), taken };
     if let Err(error) = handover::offer(&data_dir, offer) {
@@ -57,10 +58,17 @@ pub(crate) fn run(config: Config, called: Called) -> Result<(), String> {
     let (mut stop, mut hangup) = edge
         .block_on(async { Ok::<_, std::io::Error>((StopSignals::new()?, signal(SignalKind::hangup())?)) })
         .map_err(|error| format!("cannot wait for signals: {error}"))?;
-    tracing::info!(%listen, %admin, edge = %edge.app.edge_id, "serving");
+    for (entrance, address) in &edge.addresses {
+        tracing::info!(listener = entrance.name(), %address, "serving");
+    }
+    tracing::info!(%admin, edge = %edge.app.edge_id, "serving");
     notify(&[NotifyState::Ready]);
     if let Some(path) = called.announce_to {
-        let announcement = Announcement::new(Some(listen), Some(admin));
+        let announcement = Announcement {
+            tls: edge.address(Entrance::Tls).map(|address| address.to_string()),
+            h2c: edge.address(Entrance::H2c).map(|address| address.to_string()),
+            ..Announcement::new(edge.address(Entrance::Plain), Some(admin))
+        };
         announce(&path, &announcement).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }
     let watching = reload::watch(Arc::clone(&edge.app));

@@ -23,11 +23,12 @@ use crate::cache::{Cache, CacheError};
 use crate::config::Config;
 use crate::handover::{Listeners, Predecessor};
 use crate::invalidation::{SyncState, follow};
+use crate::limit::Limits;
 use crate::metrics::Metrics;
 use crate::popularity::Popularity;
 use crate::reload::Reloads;
 use crate::serve::Tally;
-use crate::server::{Service, accept};
+use crate::server::{self, Bound, Descriptors, Entrance, Service, Tls};
 use crate::upstream::{Upstream, probe};
 use crate::{admin, runtime};
 
@@ -38,8 +39,8 @@ const STORAGE_GRACE: Duration = Duration::from_secs(2);
 pub(crate) struct Edge {
     /// Its state.
     pub(crate) app: Arc<App>,
-    /// Where it serves.
-    pub(crate) listen: SocketAddr,
+    /// Where it serves, and what is spoken there.
+    pub(crate) addresses: Vec<(Entrance, SocketAddr)>,
     /// Where its administration listens.
     pub(crate) admin: SocketAddr,
     /// All that it listens at, for the edge that takes its place.
@@ -66,18 +67,20 @@ impl Edge {
         Self::start_from(config, Origin::default())
     }
 
-    /// As [`Edge::start`]; a predecessor is asked for its database only once everything is bound.
+    /// Binds, opens and starts to serve; a predecessor is asked for its database only once everything is bound.
     pub(crate) fn start_from(config: Config, origin: Origin) -> Result<Self, String> {
         let Origin { config_file, mut predecessor, lock_patience } = origin;
         let behind = runtime::behind().map_err(|error| format!("cannot start threads: {error}"))?;
         let mut listeners = predecessor.as_mut().map_or_else(Listeners::default, Predecessor::listeners);
-        let (service_listener, admin_listener) = {
+        let (bound, admin_listener) = {
             let _context = behind.enter();
-            let service = listeners.open("listen", &config.listen, "MODTIER_EDGE_LISTEN")?;
-            (service, listeners.open("admin", &config.admin, "MODTIER_EDGE_ADMIN")?)
+            let bound = Bound::all(&config, &mut listeners)?;
+            (bound, listeners.open("admin", &config.admin, "MODTIER_EDGE_ADMIN")?)
         };
-        let listen = local_address(&service_listener)?;
+        let addresses = bound.iter().map(|bound| Ok((bound.entrance, bound.address()?)));
+        let addresses = addresses.collect::<Result<Vec<_>, String>>()?;
         let admin = local_address(&admin_listener)?;
+        let tls = certificate(&config, &bound)?;
         let admin_access = admin::Access::open(&config)?;
         if let Some(predecessor) = &mut predecessor {
             predecessor.release()?;
@@ -96,11 +99,18 @@ impl Edge {
                 }
             }
         });
-        let service = Arc::new(Service::new(Arc::clone(&app)));
-        let threads = serving_listeners(service_listener, app.config().limits.serving_threads)?;
-        let serving = runtime::serving(threads, |listener| accept(Arc::clone(&service), listener))
+        if let Some(tls) = &tls {
+            behind.spawn(server::watch(Arc::clone(&app), Arc::clone(tls)));
+        }
+        let service = Arc::new(Service::new(Arc::clone(&app), tls));
+        let serving = server::start(&service, bound, app.config().limits.serving_threads)
             .map_err(|error| format!("cannot start serving threads: {error}"))?;
-        Ok(Self { app, listen, admin, listeners: Arc::new(Mutex::new(listeners)), behind, serving })
+        Ok(Self { app, addresses, admin, listeners: Arc::new(Mutex::new(listeners)), behind, serving })
+    }
+
+    /// The address where this is spoken, if it is.
+    pub(crate) fn address(&self, entrance: Entrance) -> Option<SocketAddr> {
+        self.addresses.iter().find(|(spoken, _)| *spoken == entrance).map(|(_, address)| *address)
     }
 
     /// Waits for `future` on the runtime behind.
@@ -146,13 +156,11 @@ impl Edge {
     }
 }
 
-/// One handle on the listening socket for each serving thread.
-fn serving_listeners(listener: TcpListener, threads: usize) -> Result<Vec<TcpListener>, String> {
-    let count = if threads == 0 { runtime::cores() } else { threads };
-    let clones = (1..count).map(|_| listener.try_clone()).collect::<io::Result<Vec<_>>>();
-    let mut listeners = clones.map_err(|error| format!("cannot share the listening socket: {error}"))?;
-    listeners.push(listener);
-    Ok(listeners)
+/// The certificate, where there is a listener that needs one.
+fn certificate(config: &Config, bound: &[Bound]) -> Result<Option<Arc<Tls>>, String> {
+    let wanted = bound.iter().any(|bound| bound.entrance == Entrance::Tls);
+    let load = || Tls::load(&config.tls).map_err(|error| format!("{error} (MODTIER_EDGE_TLS_CERTIFICATE, _KEY)"));
+    wanted.then(load).transpose().map(|tls| tls.map(Arc::new))
 }
 
 fn build(
@@ -175,12 +183,14 @@ fn build(
         flights: Flights::new(cache.spool_dir(), behind.handle().clone()),
         cache,
         upstream,
+        limits: Limits::new(),
         behind: behind.handle().clone(),
         sync,
         tally: Tally::new(&metrics, &config.repository),
         popularity: Popularity::new(),
         access_log: AccessLog::start(config.log.format, metrics.access_log_lost.clone(), io::stderr()),
         metrics,
+        descriptors: Descriptors::raise(),
         leaving: watch::Sender::new(None),
         stopping: watch::Sender::new(false),
         stopped: watch::Sender::new(false),
@@ -277,7 +287,7 @@ mod tests {
         center.reply(path, Reply::right(body.clone(), Proof::Header));
         let gate = center.hold();
         let running = edge.client.get(edge.url(path)).send().await.unwrap();
-        let (ready, service) = (edge.admin_url("readyz"), edge.edge().listen);
+        let (ready, service) = (edge.admin_url("readyz"), edge.service());
         assert_eq!(edge.client.get(&ready).send().await.unwrap().status(), 200);
         let client = edge.client.clone();
         let stopping = edge.stop_in_background();

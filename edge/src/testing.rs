@@ -1,6 +1,8 @@
 //! For tests: an edge on free ports, and a center that answers by script and remembers what it was asked.
 
-use std::collections::HashMap;
+mod reply;
+
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,73 +12,22 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
-use futures_util::stream;
 use http::{HeaderMap, Method, StatusCode, header};
-use http_body::Frame;
 use http_body_util::StreamBody;
 use parking_lot::Mutex;
-use shared::digest::Digest;
 use tempfile::TempDir;
 use tokio::sync::Notify;
 
+use self::reply::frames;
+pub(crate) use self::reply::{Ending, Proof, Reply};
 use crate::config::Config;
+use crate::server::Entrance;
 use crate::start::{Edge, Origin};
-
-/// Where the center says a body's digest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Proof {
-    /// `Repr-Digest` in the header, with a length.
-    Header,
-    /// `Repr-Digest` as a trailer after chunks.
-    Trailer,
-    /// Nowhere but in the answer to HEAD.
-    Head,
-    /// Nowhere.
-    Nowhere,
-}
-
-/// What the center answers to a path.
-#[derive(Debug, Clone)]
-pub(crate) enum Reply {
-    /// A body; `digest` is what it claims.
-    Body {
-        /// The bytes.
-        bytes: Bytes,
-        /// What they are said to be.
-        digest: Digest,
-        /// Where.
-        proof: Proof,
-        /// Bytes after which the connection breaks.
-        broken_after: Option<usize>,
-    },
-    /// An error with a line of text.
-    Refusal(u16, &'static str),
-    /// 429, to come again after so many seconds.
-    Busy(u64),
-}
-
-impl Reply {
-    /// A right body.
-    pub(crate) fn right(bytes: impl Into<Bytes>, proof: Proof) -> Self {
-        let bytes = bytes.into();
-        Self::Body { digest: Digest::of(&bytes), bytes, proof, broken_after: None }
-    }
-
-    /// A body that is not what it is said to be.
-    pub(crate) fn wrong(bytes: impl Into<Bytes>, proof: Proof) -> Self {
-        Self::Body { bytes: bytes.into(), digest: Digest::of(b"something else"), proof, broken_after: None }
-    }
-
-    /// A right body that breaks off.
-    pub(crate) fn broken(bytes: impl Into<Bytes>, proof: Proof, after: usize) -> Self {
-        let bytes = bytes.into();
-        Self::Body { digest: Digest::of(&bytes), bytes, proof, broken_after: Some(after) }
-    }
-}
 
 #[derive(Debug, Default)]
 struct Script {
-    replies: Mutex<HashMap<String, Reply>>,
+    /// By path; the first is for the next GET, and the last one stays.
+    replies: Mutex<HashMap<String, VecDeque<Reply>>>,
     asked: Mutex<Vec<(Method, String, HeaderMap)>>,
     /// While set, bodies wait for it before their last byte.
     gate: Mutex<Option<Arc<Notify>>>,
@@ -107,7 +58,15 @@ pub(crate) struct Center {
 impl Center {
     /// Starts one on a free port of the current runtime.
     pub(crate) async fn start() -> Self {
-        let script = Arc::new(Script::default());
+        Self::with(Arc::default()).await
+    }
+
+    /// Another one with the same script: which of the two is asked first makes no difference.
+    pub(crate) async fn twin(&self) -> Self {
+        Self::with(Arc::clone(&self.script)).await
+    }
+
+    async fn with(script: Arc<Script>) -> Self {
         let router = Router::new().fallback(answer).with_state(Arc::clone(&script));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -123,13 +82,19 @@ impl Center {
 
     /// What it answers to `path` (below the repository) from now on.
     pub(crate) fn reply(&self, path: &str, reply: Reply) {
-        self.script.replies.lock().insert(format!("/api/go/golang-virtual/{path}"), reply);
+        self.reply_in_turn(path, [reply]);
+    }
+
+    /// What it answers to the next GETs of `path`, one after the other; the last one from then on.
+    pub(crate) fn reply_in_turn(&self, path: &str, replies: impl IntoIterator<Item = Reply>) {
+        let path = format!("/api/go/golang-virtual/{path}");
+        self.script.replies.lock().insert(path, replies.into_iter().collect());
     }
 
     /// What it answers to `path` of its administration.
     pub(crate) fn reply_api(&self, path: &str, bytes: String) {
         let reply = Reply::right(bytes, Proof::Header);
-        self.script.replies.lock().insert(format!("/api/v1/repos/golang-virtual/{path}"), reply);
+        self.script.replies.lock().insert(format!("/api/v1/repos/golang-virtual/{path}"), [reply].into());
     }
 
     /// How fast it answers from now on.
@@ -182,11 +147,20 @@ impl Center {
     }
 }
 
+impl Script {
+    /// What is next for a path. HEAD takes nothing away.
+    fn next(&self, path: &str, method: &Method) -> Option<Reply> {
+        let mut replies = self.replies.lock();
+        let replies = replies.get_mut(path)?;
+        if replies.len() > 1 && method == Method::GET { replies.pop_front() } else { replies.front().cloned() }
+    }
+}
+
 async fn answer(State(script): State<Arc<Script>>, request: Request) -> Response {
-    let path = request.uri().path().to_owned();
-    let method = request.method().clone();
-    let confirmed = request.headers().get(header::IF_NONE_MATCH).cloned();
-    script.asked.lock().push((method.clone(), path.clone(), request.headers().clone()));
+    let (path, method) = (request.uri().path().to_owned(), request.method().clone());
+    let headers = request.headers().clone();
+    let asked = |name| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+    script.asked.lock().push((method.clone(), path.clone(), headers.clone()));
     let pace = *script.pace.lock();
     match pace {
         Pace::AtOnce => {}
@@ -194,8 +168,7 @@ async fn answer(State(script): State<Arc<Script>>, request: Request) -> Response
         Pace::Never => std::future::pending().await,
         Pace::Breaking => std::panic::resume_unwind(Box::new("the script breaks the connection")),
     }
-    let reply = script.replies.lock().get(&path).cloned();
-    let (bytes, digest, proof, broken_after) = match reply {
+    let (bytes, digest, proof, ending, ranges) = match script.next(&path, &method) {
         None if path.contains("/changes") => return plain(503, "unavailable: no feed in this test"),
         None => return plain(404, "not found: no such artefact (request 0123456789abcdef)"),
         Some(Reply::Refusal(status, line)) => return plain(status, line),
@@ -204,59 +177,39 @@ async fn answer(State(script): State<Arc<Script>>, request: Request) -> Response
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
             return response;
         }
-        Some(Reply::Body { bytes, digest, proof, broken_after }) => (bytes, digest, proof, broken_after),
+        Some(Reply::Body { bytes, digest, proof, ending, ranges }) => (bytes, digest, proof, ending, ranges),
     };
     let mut response = Response::builder().header("x-change-id", "7-7");
-    if confirmed.is_some_and(|tag| tag == digest.etag().as_str()) {
+    if asked(header::IF_NONE_MATCH).is_some_and(|tag| tag == digest.etag()) {
         return response.status(304).body(Body::empty()).unwrap();
     }
-    if proof == Proof::Header || (proof == Proof::Head && method == Method::HEAD) {
+    let range = asked(header::RANGE).filter(|_| ranges);
+    if range.is_some() && asked(header::IF_MATCH).is_some_and(|tag| tag != digest.etag()) {
+        return plain(412, "precondition failed: other bytes");
+    }
+    // HEAD and parts are answered from what is complete, so its digest is known up front.
+    let is_head = method == Method::HEAD;
+    let is_known = proof == Proof::Header || (proof == Proof::Trailer && (range.is_some() || is_head));
+    if is_known || (proof == Proof::Head && is_head) {
         response = response.header("repr-digest", digest.repr_digest());
     }
-    if method == Method::HEAD {
+    if is_head {
         return response.body(Body::empty()).unwrap();
     }
+    let mut from = 0;
+    if let Some(range) = range {
+        from = range.strip_prefix("bytes=").unwrap().strip_suffix('-').unwrap().parse().unwrap();
+        let last = bytes.len() - 1;
+        response = response.status(206).header(header::CONTENT_RANGE, format!("bytes {from}-{last}/{}", bytes.len()));
+    }
     match proof {
-        Proof::Header => response = response.header(header::CONTENT_LENGTH, bytes.len()),
+        Proof::Header => response = response.header(header::CONTENT_LENGTH, bytes.len() - from),
         Proof::Trailer => response = response.header(header::TRAILER, "repr-digest"),
         Proof::Head | Proof::Nowhere => {}
     }
+    let trailer = (proof == Proof::Trailer).then_some(digest);
     let gate = script.gate.lock().clone();
-    response.body(Body::new(StreamBody::new(frames(&bytes, digest, proof, broken_after, gate)))).unwrap()
-}
-
-/// The body in pieces of 16 KiB, its last byte alone.
-fn frames(
-    bytes: &Bytes,
-    digest: Digest,
-    proof: Proof,
-    broken_after: Option<usize>,
-    gate: Option<Arc<Notify>>,
-) -> impl futures_util::Stream<Item = Result<Frame<Bytes>, std::io::Error>> + use<> {
-    let shown = broken_after.unwrap_or(bytes.len());
-    let (most, last) = (bytes.slice(..shown.saturating_sub(1)), bytes.slice(shown.saturating_sub(1)..shown));
-    let mut pieces: Vec<Result<Frame<Bytes>, std::io::Error>> = Vec::new();
-    pieces.extend(most.chunks(16 << 10).map(|chunk| Ok(Frame::data(Bytes::copy_from_slice(chunk)))));
-    let gated_at = pieces.len();
-    pieces.push(Ok(Frame::data(last)));
-    if broken_after.is_some() {
-        pieces.push(Err(std::io::Error::other("the script breaks here")));
-    } else if proof == Proof::Trailer {
-        let mut trailers = HeaderMap::new();
-        trailers.insert("repr-digest", digest.repr_digest().parse().unwrap());
-        pieces.push(Ok(Frame::trailers(trailers)));
-    }
-    stream::unfold((pieces.into_iter().enumerate(), gate), move |(mut pieces, gate)| async move {
-        let (number, piece) = pieces.next()?;
-        if number == gated_at
-            && let Some(gate) = &gate
-        {
-            gate.notified().await;
-        }
-        // Lets hyper send what it has before the next piece, above all before a break.
-        tokio::task::yield_now().await;
-        Some((piece, (pieces, gate)))
-    })
+    response.body(Body::new(StreamBody::new(frames(&bytes, from, ending, trailer, gate)))).unwrap()
 }
 
 fn plain(status: u16, line: &'static str) -> Response {
@@ -308,9 +261,14 @@ impl TestEdge {
         self.edge.as_ref().unwrap()
     }
 
+    /// Where the service listens without TLS.
+    pub(crate) fn service(&self) -> SocketAddr {
+        self.edge().address(Entrance::Plain).unwrap()
+    }
+
     /// A URL of the service.
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}/{path}", self.edge().listen)
+        format!("http://{}/{path}", self.service())
     }
 
     /// A URL of the administration.

@@ -92,6 +92,12 @@ pub struct Announcement {
     /// The bound address of the service, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<String>,
+    /// The bound address of the service with TLS, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<String>,
+    /// The bound address of the service for HTTP/2 without TLS, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub h2c: Option<String>,
     /// The bound address of the admin listener, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin: Option<String>,
@@ -103,6 +109,8 @@ impl Announcement {
         Self {
             pid: std::process::id(),
             listen: listen.map(|address| address.to_string()),
+            tls: None,
+            h2c: None,
             admin: admin.map(|address| address.to_string()),
         }
     }

@@ -4,6 +4,7 @@
 //! Reading has two steps. [`decode_path`] undoes percent-encoding once and refuses what no `go` command sends (400).
 //! [`Request::parse`] then finds the form and unescapes it as `golang.org/x/mod` does; what that refuses does not exist (404).
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fmt::Write as _;
 
@@ -123,11 +124,27 @@ impl fmt::Display for SumdbPart {
 
 /// Decodes percent-encoding once, and refuses what no `go` command sends: an invalid or second encoding, control characters,
 /// backslashes, empty, `.` and `..` elements, a query or fragment, more than [`PATH_BYTES_MAX`] bytes.
-pub fn decode_path(raw: &str) -> Result<String, ParseError> {
+pub fn decode_path(raw: &str) -> Result<Cow<'_, str>, ParseError> {
     let malformed = |reason: &str| Err(ParseError::Malformed(reason.to_owned()));
     if raw.len() > PATH_BYTES_MAX {
         return Err(ParseError::Malformed(format!("longer than {PATH_BYTES_MAX} bytes")));
     }
+    // What nearly all paths are made of needs no decoding, and no search for anything but empty and dot elements.
+    let plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'!' | b'/' | b'@');
+    let path = if raw.bytes().all(plain) { Cow::Borrowed(raw) } else { Cow::Owned(decode_unusual(raw)?) };
+    // One empty element may stand at the end: such a path is well formed, but names nothing.
+    if path.starts_with('/') || path.contains("//") {
+        return malformed("empty path element");
+    }
+    if path.split('/').any(|element| matches!(element, "." | "..")) {
+        return malformed("dot path element");
+    }
+    Ok(path)
+}
+
+fn decode_unusual(raw: &str) -> Result<String, ParseError> {
+    let malformed = |reason: &str| Err(ParseError::Malformed(reason.to_owned()));
     if raw.contains(['?', '#']) {
         return malformed("query or fragment");
     }
@@ -140,13 +157,6 @@ pub fn decode_path(raw: &str) -> Result<String, ParseError> {
     }
     if path.contains('\\') {
         return malformed("backslash");
-    }
-    // One empty element may stand at the end: such a path is well formed, but names nothing.
-    if path.starts_with('/') || path.contains("//") {
-        return malformed("empty path element");
-    }
-    if path.split('/').any(|element| matches!(element, "." | "..")) {
-        return malformed("dot path element");
     }
     Ok(path)
 }

@@ -110,9 +110,15 @@ impl Line<'_> {
     fn human(&self, timestamp: &str, out: &mut Vec<u8>) -> std::io::Result<()> {
         let Self { method, status, bytes, request_id, .. } = self;
         let version = version_number(self.version);
+        write!(out, "{timestamp} access {method} ")?;
+        let path = path_only(self.path);
         // A client must not steer the terminal of who reads this.
-        let path = path_only(self.path).escape_debug();
-        write!(out, "{timestamp} access {method} {path} HTTP/{version} {status} {bytes} B")?;
+        if path.bytes().all(|byte| byte.is_ascii_graphic()) {
+            out.extend_from_slice(path.as_bytes());
+        } else {
+            write!(out, "{}", path.escape_debug())?;
+        }
+        write!(out, " HTTP/{version} {status} {bytes} B")?;
         write!(out, " {:.3} ms {}", self.took.as_secs_f64() * 1000.0, self.cache.unwrap_or("-"))?;
         if let Some(client) = self.client {
             write!(out, " {client}")?;

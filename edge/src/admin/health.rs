@@ -31,7 +31,8 @@ pub(super) async fn version() -> Response {
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
     app.upstream.export_states();
     app.popularity.export();
-    app.metrics.cache_stats(&app.cache.stats());
+    app.metrics.fills_waiting(&app.limits);
+    app.metrics.cache.take_over(&app.cache.stats());
     let content_type = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (content_type, shared::telemetry::render()).into_response()
 }

@@ -26,6 +26,7 @@ pub(crate) use self::access::Access;
 use self::problem::{answer, problem};
 use crate::app::App;
 use crate::reload::{self, Outcome};
+use crate::server::SparedListener;
 
 /// Largest body of a request.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -55,7 +56,7 @@ fn router(app: Arc<App>, access: Access) -> Router {
 
 /// Serves until the edge stops, or another process has taken its place.
 pub(crate) async fn serve(app: Arc<App>, access: Access, listener: TcpListener) -> std::io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let listener = SparedListener::new(listener, Arc::clone(&app))?;
     let mut stopping = app.stopped.subscribe();
     axum::serve(listener, router(app, access))
         .with_graceful_shutdown(async move {

@@ -17,7 +17,7 @@ use shared::digest::Digest;
 use super::CacheError;
 use super::entry::Row;
 use super::freshness::Freshness;
-use super::index::{Family, OPEN_BYTES, ref_key};
+use super::index::{Family, Index, KeyValue, OPEN_BYTES, Scan, ref_key};
 use super::store::Store;
 
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -25,7 +25,7 @@ const USE_EVERY_MS: u64 = 60_000;
 /// Uses that wait to be written; more are not noted until then.
 const USES_MAX: usize = 1 << 16;
 /// What a disk that failed must take to count as working.
-const PROBE_BYTES: usize = 64 * 1024;
+const PROBE_BYTES: usize = 1 << 20;
 /// Rows written in one batch, so that a commit need not wait for long.
 const BATCH_ROWS: usize = 512;
 
@@ -134,6 +134,30 @@ impl Sweeper {
     }
 }
 
+/// The uses beside the entries: both lie in the order of their keys, and a step costs less than a look-up.
+struct UsesBeside<'a> {
+    uses: Scan<'a>,
+    next: Option<KeyValue>,
+}
+
+impl<'a> UsesBeside<'a> {
+    fn new(index: &'a Index) -> Result<Self, CacheError> {
+        let mut uses = index.scan(Family::Uses, b"");
+        let next = uses.next().transpose()?;
+        Ok(Self { uses, next })
+    }
+
+    /// When the entry was used last. Keys must come in order.
+    fn used_ms(&mut self, key: &[u8], row: &Row) -> Result<u64, CacheError> {
+        while self.next.as_ref().is_some_and(|(used, _)| &**used < key) {
+            self.next = self.uses.next().transpose()?;
+        }
+        let used = self.next.as_ref().filter(|(used, _)| &**used == key);
+        let used = used.and_then(|(_, value)| Some(u64::from_be_bytes((&**value).try_into().ok()?)));
+        Ok(used.unwrap_or_default().max(row.stored_at_ms))
+    }
+}
+
 fn report(done: Result<(), CacheError>, what: &str) {
     if let Err(error) = done {
         tracing::warn!(%error, "{what} the cache");
@@ -143,17 +167,11 @@ fn report(done: Result<(), CacheError>, what: &str) {
 impl Store {
     /// What an interrupted process left: bodies without entries, files without rows, entries of a void era.
     pub(super) fn reclaim(&self) -> Result<(), CacheError> {
-        self.remove_entries(|row, _| row.era < self.eras.state().void_before)?;
-        let mut unneeded = Vec::new();
-        for row in self.index.scan(Family::Blobs, b"") {
-            let (key, _) = row?;
-            let Ok(bytes) = <[u8; 32]>::try_from(&*key) else { continue };
-            let digest = Digest::from_bytes(bytes);
-            if !self.index.is_needed(&digest)? {
-                unneeded.push(digest);
-            }
+        let void_before = self.eras.state().void_before;
+        if void_before > 0 {
+            self.remove_entries(|row, _| Ok(row.era < void_before))?;
         }
-        unneeded.iter().try_for_each(|digest| self.release(digest))?;
+        self.unneeded()?.iter().try_for_each(|digest| self.release(digest))?;
         let mut removed = 0;
         let walked = self.files.walk(&mut |digest| {
             let _blob = self.lock_blob(&digest);
@@ -166,6 +184,27 @@ impl Store {
             tracing::info!(files = removed, "removed files without entries");
         }
         walked.map_err(|error| CacheError::Storage(format!("cached files: {error}")))
+    }
+
+    /// Bodies that no entry seems to need. References lie in the order of the bodies: both are read once, side by side.
+    fn unneeded(&self) -> Result<Vec<Digest>, CacheError> {
+        let mut unneeded = Vec::new();
+        let mut refs = self.index.scan(Family::Refs, b"");
+        let mut next = refs.next().transpose()?;
+        for row in self.index.scan(Family::Blobs, b"") {
+            let (blob, _) = row?;
+            while next.as_ref().is_some_and(|(reference, _)| reference < &blob) {
+                next = refs.next().transpose()?;
+            }
+            let is_needed = next.as_ref().is_some_and(|(reference, _)| reference.starts_with(&blob));
+            if let (false, Ok(bytes)) = (is_needed, <[u8; 32]>::try_from(&*blob)) {
+                unneeded.push(Digest::from_bytes(bytes));
+            }
+            if self.signal.has_ended() {
+                break;
+            }
+        }
+        Ok(unneeded)
     }
 
     /// One round.
@@ -270,8 +309,9 @@ impl Store {
         while self.disk_bytes.load(Relaxed) > target && !self.signal.has_ended() {
             let excess = self.disk_bytes.load(Relaxed) - target;
             let Some(cut_ms) = self.cut(excess)? else { break };
+            let mut uses = UsesBeside::new(&self.index)?;
             let removed = self.remove_entries(|row, key| {
-                self.disk_bytes.load(Relaxed) > target && self.used_ms(key, row).is_ok_and(|used| used <= cut_ms)
+                Ok(self.disk_bytes.load(Relaxed) > target && uses.used_ms(key, row)? <= cut_ms)
             })?;
             self.evictions.fetch_add(removed, Relaxed);
             if removed == 0 {
@@ -283,11 +323,15 @@ impl Store {
 
     /// The time of use up to which entries must go to free `excess` bytes.
     fn cut(&self, excess: u64) -> Result<Option<u64>, CacheError> {
+        let mut beside = UsesBeside::new(&self.index)?;
         let mut uses = Vec::new();
         for row in self.index.scan(Family::Entries, b"") {
             let (key, value) = row?;
             if let Some(row) = Row::decode(&value) {
-                uses.push((self.used_ms(&key, &row)?, row.len + 512));
+                uses.push((beside.used_ms(&key, &row)?, row.len + 512));
+            }
+            if self.signal.has_ended() {
+                return Ok(None);
             }
         }
         uses.sort_unstable();
@@ -299,21 +343,15 @@ impl Store {
         Ok(cut.or(uses.last()).map(|(used_ms, _)| *used_ms))
     }
 
-    fn used_ms(&self, key: &[u8], row: &Row) -> Result<u64, CacheError> {
-        let used = self.index.get(Family::Uses, key)?;
-        let used = used.and_then(|value| Some(u64::from_be_bytes(value.as_slice().try_into().ok()?)));
-        Ok(used.unwrap_or_default().max(row.stored_at_ms))
-    }
-
     /// Removes the entries that `goes` picks, and their bodies where no other entry needs them.
-    fn remove_entries(&self, goes: impl Fn(&Row, &[u8]) -> bool) -> Result<u64, CacheError> {
+    fn remove_entries(&self, mut goes: impl FnMut(&Row, &[u8]) -> Result<bool, CacheError>) -> Result<u64, CacheError> {
         let mut removed = 0;
         for row in self.index.scan(Family::Entries, b"") {
             let (key, value) = row?;
-            if Row::decode(&value).is_none_or(|row| !goes(&row, &key)) {
-                continue;
-            }
-            if let Some(digest) = self.remove_entry(&key, &value)? {
+            if let Some(row) = Row::decode(&value)
+                && goes(&row, &key)?
+                && let Some(digest) = self.remove_entry(&key, &value)?
+            {
                 removed += 1;
                 self.release(&digest)?;
             }

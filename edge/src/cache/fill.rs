@@ -53,6 +53,8 @@ enum Placed {
 
 /// A row that was written, and what it took the place of.
 struct Written {
+    /// As the row has it.
+    meta: Meta,
     promotion: Promotion,
     replaced: Option<Digest>,
 }
@@ -105,10 +107,11 @@ impl Store {
             self.signal.wake();
         }
         let body = match placed {
-            Placed::Inline(bytes) => EntryBody::Memory(bytes),
+            // A copy of its own: what came from the network may be a part of a buffer many times as large, and would keep all of it.
+            Placed::Inline(bytes) => EntryBody::Memory(Bytes::copy_from_slice(&bytes)),
             Placed::File(file) => EntryBody::File(file),
         };
-        let entry = Entry { status: Status::Found, meta: Arc::new(meta), body };
+        let entry = Entry { status: Status::Found, meta: Arc::new(written.meta), body };
         self.promote(&ticket.key, &entry, written.promotion);
         Ok(entry)
     }
@@ -131,12 +134,16 @@ impl Store {
         match incoming {
             Incoming::Inline(bytes) => Ok(Placed::Inline(bytes)),
             Incoming::Synced(synced) => {
+                // Only one that was read since the start, and found right, is as good as the one at hand.
                 if self.index.blob(digest)?.is_some()
                     && let Opened::Whole(file) = self.files.open_file(digest, blob.len).map_err(file_trouble)?
+                    && self.verified.knows(digest, &file).map_err(file_trouble)?
                 {
                     return Ok(Placed::File(file));
                 }
-                Ok(Placed::File(self.files.place(digest, synced).map_err(file_trouble)?))
+                let file = self.files.place(digest, synced).map_err(file_trouble)?;
+                self.verified.note(digest, &file).map_err(file_trouble)?;
+                Ok(Placed::File(file))
             }
         }
     }
@@ -158,11 +165,11 @@ impl Store {
             return Err(CommitError::Conflict { held: held.digest, offered: meta.digest });
         }
         let changed = self.is_overtaken(ticket, meta.change_id);
+        let row = self.row_of(key, meta, held.as_ref(), changed);
         let replaced = held.map(|row| row.digest).filter(|old| *old != meta.digest);
         let is_new = self.index.blob(&meta.digest)?.is_none();
-        let era = self.eras.state().now;
         let mut batch = self.index.batch();
-        batch.put(Family::Entries, key.bytes(), &Row::of(Status::Found, meta, changed, era).encode());
+        batch.put(Family::Entries, key.bytes(), &row.encode());
         batch.delete(Family::Negatives, key.bytes());
         batch.put(Family::Refs, &ref_key(&meta.digest, key.bytes()), b"");
         if let Some(old) = &replaced {
@@ -177,7 +184,18 @@ impl Store {
         if is_new {
             self.count(blob);
         }
-        Ok(Written { promotion: self.promotion(key, written_now(changed), meta.stored_at_ms), replaced })
+        let promotion = self.promotion(key, written_now(changed), meta.stored_at_ms);
+        Ok(Written { meta: row.meta(), promotion, replaced })
+    }
+
+    /// The row to be written in the place of `held`.
+    fn row_of(&self, key: &Key, meta: &Meta, held: Option<&Row>, changed: bool) -> Row {
+        let mut row = Row::of(Status::Found, meta, changed, self.eras.state().now);
+        // A list that came again as it was has not changed since, whatever its source says of the time: that makes a module stable.
+        if let Some(held) = held.filter(|held| key.is_mutable() && held.digest == row.digest) {
+            row.modified_ms = row.modified_ms.min(held.modified_ms);
+        }
+        row
     }
 
     /// The row of an entry that counts. Under the writer's lock.

@@ -92,7 +92,7 @@ pub(super) type KeyValue = (Box<[u8]>, Box<[u8]>);
 /// The opened index.
 pub(super) struct Index {
     dir: PathBuf,
-    // Taken for writing only to open or close it. Readers nest, so they take it with `read_recursive`.
+    // Taken for writing only to open or close it. Readers do not nest, and wait behind a writer, so that it is not starved.
     db: RwLock<State>,
     // A scan, a write or a compaction came upon damage; a single damaged value is none of it.
     damaged: AtomicBool,
@@ -172,7 +172,7 @@ impl Index {
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        matches!(*self.db.read_recursive(), State::Closed)
+        matches!(*self.db.read(), State::Closed)
     }
 
     /// A value. A damaged one is none: what is cached here can be fetched again.
@@ -227,7 +227,7 @@ impl Index {
     }
 
     fn with<T>(&self, work: impl FnOnce(&DB) -> Result<T, CacheError>) -> Result<T, CacheError> {
-        match &*self.db.read_recursive() {
+        match &*self.db.read() {
             State::Open(db) => work(db),
             State::Failed => Err(CacheError::Storage("the index could not be opened again".to_owned())),
             State::Closed => Err(closed()),

@@ -205,6 +205,8 @@ fn artefact_bytes(artefact: &Artefact) -> Vec<u8> {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -14,6 +14,7 @@ use super::index::{Family, ref_key};
 use super::key::Key;
 use super::memory::{BODY_BYTES_MAX, Held, Promotion, Standing};
 use super::store::Store;
+use super::verified::digest_of;
 
 /// A body as it was found.
 pub(super) enum Body {
@@ -143,7 +144,11 @@ impl Store {
             }
         };
         if row.len > BODY_BYTES_MAX {
-            return Ok(Body::Whole(EntryBody::File(file)));
+            return Ok(if self.verified.check(&row.digest, &file).map_err(storage)? {
+                Body::Whole(EntryBody::File(file))
+            } else {
+                Body::Damaged("its file has another digest".to_owned())
+            });
         }
         let bytes = read_whole(&file, row.len).map_err(storage)?;
         // It was read anyway, and one digest serves many hits.
@@ -214,9 +219,26 @@ impl Store {
         self.damaged.fetch_add(1, Relaxed);
         tracing::error!(key = %String::from_utf8_lossy(key.bytes()), reason, "a damaged entry was removed");
         if let Some(digest) = digest {
+            self.discard_damaged(&digest)?;
             self.release(&digest)?;
         }
         Ok(())
+    }
+
+    /// Removes the file of a body if it is not what its name says: another entry may need the body, and a fill must not find it there.
+    fn discard_damaged(&self, digest: &Digest) -> Result<(), CacheError> {
+        let _blob = self.lock_blob(digest);
+        let Some(blob) = self.index.blob(digest)?.filter(|blob| blob.in_file) else {
+            return Ok(());
+        };
+        let is_right = match self.files.open_file(digest, blob.len) {
+            Ok(Opened::Whole(file)) => digest_of(&file).is_ok_and(|found| found == *digest),
+            Ok(Opened::Missing | Opened::WrongLength(_)) | Err(_) => false,
+        };
+        if is_right {
+            return Ok(());
+        }
+        self.files.remove(digest).map_err(|error| CacheError::Storage(format!("a cached file: {error}")))
     }
 }
 

@@ -20,8 +20,11 @@ use super::key::Key;
 /// Larger bodies are read from their files.
 pub(super) const BODY_BYTES_MAX: u64 = 1 << 20;
 
-/// What an entry takes besides its body.
-const OVERHEAD_BYTES: u64 = 512;
+/// What an entry takes besides its body, measured: key, row, TinyUFO's own nodes, and what the allocator rounds up.
+const OVERHEAD_BYTES: u64 = 800;
+
+/// TinyUFO has 16 bits for a weight. In this unit the largest entry fits, and the smallest is not rounded up by much.
+const WEIGHT_BYTES: u64 = 32;
 
 /// An entry in memory.
 pub(super) struct Held {
@@ -96,11 +99,10 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// Weights are KiB: TinyUFO has 16 bits for them.
     pub(super) fn new(bytes_max: u64) -> Self {
-        let weight_max = usize::try_from(bytes_max / 1024).unwrap_or(usize::MAX).max(1);
+        let weight_max = usize::try_from(bytes_max / WEIGHT_BYTES).unwrap_or(usize::MAX).max(1);
         // Most objects are `.info` and `.mod` of a few KiB.
-        let objects = (weight_max / 4).clamp(1024, 1 << 20);
+        let objects = usize::try_from(bytes_max / 4096).unwrap_or(usize::MAX).clamp(1024, 1 << 20);
         Self {
             entries: TinyUfo::new(weight_max, objects),
             putting: Mutex::new(()),
@@ -120,7 +122,7 @@ impl Memory {
 
     pub(super) fn put(&self, held: Held) {
         let bytes = held.entry.meta.len + OVERHEAD_BYTES;
-        let Ok(weight) = u16::try_from(bytes.div_ceil(1024)) else {
+        let Ok(weight) = u16::try_from(bytes.div_ceil(WEIGHT_BYTES)) else {
             return;
         };
         let _putting = self.putting.lock();
@@ -188,6 +190,22 @@ mod tests {
         // Not only unreachable: gone.
         let (bytes, objects) = memory.totals();
         assert_eq!((bytes, objects), (held_now * (20_000 + OVERHEAD_BYTES), held_now));
+    }
+
+    #[test]
+    fn small_entries_fill_the_budget_and_the_largest_fits() {
+        const BUDGET: u64 = 4 << 20;
+        let memory = Memory::new(BUDGET);
+        for i in 0..10_000 {
+            memory.put(held(&format!("example.com/m{i}/@v/v1.0.0.info"), Bytes::from(vec![0; 200]), i));
+        }
+        let (bytes, objects) = memory.totals();
+        assert!(bytes <= BUDGET && objects >= 4090, "{bytes} {objects}");
+        let memory = Memory::new(BUDGET);
+        let largest = held("example.com/z/@v/v1.0.0.zip", Bytes::from(vec![0; 1 << 20]), 0);
+        let key = largest.key.clone();
+        memory.put(largest);
+        assert!(memory.get(&key).is_some());
     }
 
     #[test]

@@ -34,6 +34,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod tombstone;
+mod verified;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -131,6 +132,8 @@ pub(crate) struct Stats {
     pub(crate) damaged: u64,
     /// How often the index was damaged, and the cache started over without it, since start.
     pub(crate) resets: u64,
+    /// Whether nothing can be stored at the moment.
+    pub(crate) in_trouble: bool,
 }
 
 /// The edge's cache. Build it once; all methods take `&self`. Dropping it closes it.
@@ -262,6 +265,11 @@ impl Cache {
     /// What is held.
     pub(crate) fn stats(&self) -> Stats {
         self.store.stats()
+    }
+
+    /// A fill could not write down what came. [`Cache::disk_trouble`] says so until a write succeeds.
+    pub(crate) fn spooling_failed(&self, reason: &str) {
+        self.store.note_write(Some(reason));
     }
 
     /// Why nothing can be stored at the moment; `None` once a write succeeded again.

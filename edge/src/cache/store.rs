@@ -20,6 +20,7 @@ use super::generation::{Eras, Generations};
 use super::heat::Heat;
 use super::index::{self, Batch, Blob, Family, Index};
 use super::memory::Memory;
+use super::verified::Verified;
 use super::{CacheConfig, CacheError, Stats};
 
 const STRIPES: usize = 64;
@@ -38,6 +39,7 @@ pub(super) struct Store {
     pub(super) policy: ArcSwap<FreshnessPolicy>,
     pub(super) channel_healthy: AtomicBool,
     pub(super) uses: Uses,
+    pub(super) verified: Verified,
     pub(super) signal: Arc<Signal>,
     pub(super) disk_bytes_max: AtomicU64,
     pub(super) disk_bytes: AtomicU64,
@@ -89,6 +91,7 @@ impl Store {
             policy: ArcSwap::from_pointee(policy),
             channel_healthy: AtomicBool::new(false),
             uses: Uses::default(),
+            verified: Verified::default(),
             signal: Arc::default(),
             disk_bytes_max: AtomicU64::new(disk_bytes_max),
             disk_bytes: AtomicU64::new(bytes),
@@ -251,6 +254,7 @@ impl Store {
             evictions: self.evictions.load(Relaxed),
             damaged: self.damaged.load(Relaxed),
             resets: self.resets.load(Relaxed),
+            in_trouble: self.trouble.lock().is_some(),
         }
     }
 }

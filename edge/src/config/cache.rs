@@ -10,9 +10,9 @@ use crate::cache::FreshnessPolicy;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct CacheSettings {
-    /// Bytes that the memory tier may hold.
+    /// Bytes that the memory tier may hold, 800 for each entry among them. Fixed at start.
     pub(crate) memory_bytes_max: ByteSize,
-    /// Bytes that the disk tier may hold; the least recently used go first.
+    /// Bytes that the disk tier may hold, whole blocks of files and 512 for each body among them; the least recently used go first.
     pub(crate) disk_bytes_max: ByteSize,
 }
 
@@ -22,7 +22,8 @@ impl Default for CacheSettings {
     }
 }
 
-/// How long answers that may change are served without asking again. Versions' own files never change and have no period.
+/// How long answers that may change are served without asking again. Versions' own files never change and have no period. The period of
+/// each list and query is shorter by up to 10 %, always the same share for the same one, so that not all are refreshed together.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct FreshnessSettings {

@@ -7,6 +7,7 @@ mod admin;
 mod cache;
 mod centers;
 mod limits;
+mod serving;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,14 +21,20 @@ pub(crate) use self::admin::AdminAccess;
 use self::cache::{CacheSettings, FreshnessSettings};
 pub(crate) use self::centers::{BreakerSettings, CenterSettings, ProbeSettings, RoutingSettings, RuleSettings};
 use self::limits::LimitSettings;
+pub(crate) use self::serving::TlsSettings;
+use self::serving::{H2cSettings, ServingSettings};
 use crate::cache::CacheConfig;
 
 /// Settings of `modtier-edge`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
-    /// Address that `go` commands connect to; port 0 takes a free one.
+    /// Address that `go` commands connect to; port 0 takes a free one. Empty: only the other listeners.
     pub(crate) listen: String,
+    /// The listener with TLS.
+    pub(crate) tls: TlsSettings,
+    /// The listener for HTTP/2 without TLS.
+    pub(crate) h2c: H2cSettings,
     /// Address of the administration listener (`/metrics`, `/readyz`, `/api/v1/…`). Beyond this machine it needs `admin_access`.
     pub(crate) admin: String,
     /// Who may use the administration listener.
@@ -60,6 +67,8 @@ pub(crate) struct Config {
     pub(crate) freshness: FreshnessSettings,
     /// What one edge takes on at most.
     pub(crate) limits: LimitSettings,
+    /// What one client may take.
+    pub(crate) serving: ServingSettings,
     /// How the edge logs.
     pub(crate) log: LogConfig,
 }
@@ -68,6 +77,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:3000".into(),
+            tls: TlsSettings::default(),
+            h2c: H2cSettings::default(),
             admin: "127.0.0.1:9091".into(),
             admin_access: AdminAccess::default(),
             data_dir: "data/edge".into(),
@@ -84,6 +95,7 @@ impl Default for Config {
             cache: CacheSettings::default(),
             freshness: FreshnessSettings::default(),
             limits: LimitSettings::default(),
+            serving: ServingSettings::default(),
             log: LogConfig::default(),
         }
     }
@@ -136,10 +148,12 @@ impl Config {
         if !id_is_plain || self.edge_id.len() > 64 {
             return Err(format!("edge_id: {:?} must be at most 64 letters, digits, '-', '_' and '.'", self.edge_id));
         }
-        if self.limits.connections_max == 0 || self.limits.upstream_fetches_max == 0 {
-            return Err("limits: connections_max and upstream_fetches_max must be above 0".into());
+        self.limits.check()?;
+        if [&self.listen, &self.tls.listen, &self.h2c.listen].iter().all(|address| address.is_empty()) {
+            return Err("listen: name an address here, at tls.listen or at h2c.listen".into());
         }
-        Ok(())
+        self.tls.check()?;
+        self.serving.check()
     }
 
     /// What the cache is built from.

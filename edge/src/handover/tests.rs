@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::channel::Channel;
 use super::*;
+use crate::server::Entrance;
 use crate::start::Origin;
 use crate::testing::{Center, Proof, Reply, TestEdge};
 
@@ -64,14 +65,14 @@ async fn a_new_process_that_dies_leaves_the_old_one_as_it_was() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_new_one_has_the_sockets_and_what_is_held() {
     let (_center, edge, taken) = edge_with_a_zip().await;
-    let (config, listen) = ((**edge.edge().app.config()).clone(), edge.edge().listen);
+    let (config, listen) = ((**edge.edge().app.config()).clone(), edge.service());
     let new = tokio::task::spawn_blocking(move || {
         let predecessor = find(&config.data_dir).unwrap();
         assert!(predecessor.is_some());
         crate::start::Edge::start_from(config, Origin { predecessor, ..Origin::default() }).unwrap()
     });
     let new = new.await.unwrap();
-    assert_eq!(new.listen, listen, "port 0 is the port that clients know");
+    assert_eq!(new.address(Entrance::Plain).unwrap(), listen, "port 0 is the port that clients know");
     assert_eq!(taken.await.unwrap(), std::process::id());
     edge.edge().leave(Duration::from_secs(5), Duration::ZERO);
     let answered = edge.get(PATH).await;
@@ -133,7 +134,7 @@ async fn an_old_process_that_dies_is_replaced_all_the_same() {
             TestEdge::start_from(&center, origin, |config| config.data_dir = dir.path().to_owned())
         });
         old.join().unwrap();
-        assert_eq!(edge.edge().listen == address, upto > 0, "after {upto}");
+        assert_eq!(edge.service() == address, upto > 0, "after {upto}");
         assert_eq!(edge.get("example.com/a/@v/list").await.status, 200);
     }
 }

@@ -53,7 +53,7 @@ async fn compare(app: &Arc<App>, seen: &mut Vec<Digest>) -> Result<Repaired, Sou
     *seen = manifest.buckets;
     let counted = [("removed", sum.removed), ("restored", sum.restored), ("list", sum.lists)];
     for (what, count) in counted {
-        app.metrics.repairs.with_label_values(&[what]).inc_by(count as u64);
+        app.metrics.sync.repairs.with_label_values(&[what]).inc_by(count as u64);
     }
     app.sync.reconciled();
     Ok(sum)

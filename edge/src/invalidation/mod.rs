@@ -145,13 +145,13 @@ impl Follower {
             };
             match arrived {
                 Arrived::Lost(reason) => {
-                    self.app.metrics.gaps.inc();
+                    self.app.metrics.sync.gaps.inc();
                     return Err(SourceError(reason));
                 }
                 Arrived::Changes { changes, head } => {
                     self.app.sync.head(head);
                     if let Err(gap) = self.apply(changes, "stream").await? {
-                        self.app.metrics.gaps.inc();
+                        self.app.metrics.sync.gaps.inc();
                         return Err(SourceError(gap));
                     }
                     stream.applied(self.cursor()).await?;
@@ -218,10 +218,10 @@ impl Follower {
             applied
                 .map_err(|error| SourceError(format!("applying changes: {error}")))?
                 .map_err(|error| SourceError(format!("applying changes: {error}")))?;
-            self.app.metrics.changes.with_label_values(&[channel]).inc_by(count);
+            self.app.metrics.sync.changes.with_label_values(&[channel]).inc_by(count);
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
             for at in recorded_at {
-                self.app.metrics.sync_duration.observe((now - at as f64).max(0.0));
+                self.app.metrics.sync.duration.observe((now - at as f64).max(0.0));
             }
             tracing::debug!(count, channel, %cursor, "changes applied");
         }

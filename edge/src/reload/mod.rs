@@ -27,8 +27,10 @@ use crate::app::App;
 use crate::config::{self, Config};
 
 /// Settings that are used once, at the start: a change of them waits for the next one. With all that lies below them.
-const NEEDS_RESTART: [&str; 16] = [
+const NEEDS_RESTART: [&str; 13] = [
     "listen",
+    "tls.listen",
+    "h2c.listen",
     "admin",
     "admin_access",
     "data_dir",
@@ -38,12 +40,7 @@ const NEEDS_RESTART: [&str; 16] = [
     "redis",
     "log",
     "cache.memory_bytes_max",
-    "limits.body_bytes_max",
-    "limits.connections_max",
     "limits.serving_threads",
-    "limits.upstream_fetches_max",
-    "limits.upstream_queue",
-    "limits.upstream_stall",
 ];
 
 /// Gives the running parts their new settings: the one place that names them all. What can fail comes first.

@@ -1,7 +1,7 @@
 //! What a client's conditions and ranges make of an answer: a pure function, apart from sending.
 //!
-//! RFC 9110: `If-None-Match` is looked at before `If-Modified-Since` (13.2.2), a range only when neither says 304, and
-//! only if `If-Range` still names what is held. Several ranges at once are answered with the whole body, as 14.2 allows.
+//! RFC 9110: `If-Match` is looked at first, then `If-None-Match` before `If-Modified-Since` (13.2.2), a range only when
+//! nothing said 412 or 304, and only if `If-Range` still names what is held. Several ranges at once are answered with the whole body, as 14.2 allows.
 
 use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,6 +13,8 @@ use super::date;
 /// The headers of a request that decide how much of an answer is sent.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Conditions {
+    /// `If-Match`.
+    pub(crate) if_match: Option<String>,
     /// `If-None-Match`.
     pub(crate) if_none_match: Option<String>,
     /// `If-Modified-Since`.
@@ -45,12 +47,19 @@ pub(crate) enum Plan {
     NotModified,
     /// 206: these bytes.
     Part(Range<u64>),
+    /// 412: it is not what the client has a part of.
+    NotTheSame,
     /// 416: there are no such bytes.
     NoSuchPart,
 }
 
 /// Decides what is sent.
 pub(crate) fn plan(conditions: &Conditions, subject: &Subject) -> Plan {
+    if let Some(tags) = &conditions.if_match
+        && !is_named(tags, subject)
+    {
+        return Plan::NotTheSame;
+    }
     if client_has_it(conditions, subject) {
         return Plan::NotModified;
     }
@@ -68,6 +77,12 @@ pub(crate) fn plan(conditions: &Conditions, subject: &Subject) -> Plan {
     }
 }
 
+/// 13.1.1: strong comparison, so a weak tag names nothing. What has no digest yet is not known to be the same.
+fn is_named(tags: &str, subject: &Subject) -> bool {
+    let etag = subject.digest.map(|digest| digest.etag());
+    tags.trim() == "*" || tags.split(',').map(str::trim).any(|tag| Some(tag) == etag.as_deref())
+}
+
 fn client_has_it(conditions: &Conditions, subject: &Subject) -> bool {
     if let Some(tags) = &conditions.if_none_match {
         let Some(digest) = subject.digest else {
@@ -75,7 +90,9 @@ fn client_has_it(conditions: &Conditions, subject: &Subject) -> bool {
         };
         let etag = digest.etag();
         // 13.1.2: weak comparison, so `W/` does not matter.
-        return tags.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag);
+        // An asterisk means "any" only where it stands alone: inside quotes it is a letter like others.
+        let names = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag) == etag;
+        return tags.trim() == "*" || tags.split(',').map(str::trim).any(names);
     }
     let since = conditions.if_modified_since.as_deref().and_then(date::parse);
     match (since, subject.modified) {
@@ -118,22 +135,35 @@ impl AskedRange {
 
 /// One range of bytes; none for anything else, which is answered with the whole body.
 fn parse_range(header: &str) -> Option<AskedRange> {
-    let spec = header.trim().strip_prefix("bytes=")?.trim();
+    let (unit, spec) = header.trim_matches([' ', '\t']).split_once('=')?;
+    if !unit.eq_ignore_ascii_case("bytes") {
+        return None;
+    }
     let (first, last) = spec.split_once('-')?;
+    // A number too large to count with lies behind the end of any body, as the largest that is left does.
     let number = |text: &str| {
         let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        plain.then(|| text.parse::<u64>().ok()).flatten()
+        plain.then(|| text.parse::<u64>().unwrap_or(u64::MAX))
     };
     match (first, last) {
         ("", last) => number(last).map(AskedRange::Last),
         (first, "") => number(first).map(AskedRange::From),
         (first, last) => {
+            let in_order = rank(first) <= rank(last);
             let (first, last) = (number(first)?, number(last)?);
-            (first <= last).then_some(AskedRange::FromTo(first, last))
+            in_order.then_some(AskedRange::FromTo(first, last))
         }
     }
 }
 
+/// Sorts decimal numbers as their values do, however large they are.
+fn rank(digits: &str) -> (usize, &str) {
+    let digits = digits.trim_start_matches('0');
+    (digits.len(), digits)
+}
+
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,6 +220,22 @@ mod tests {
         assert_eq!(ask(&format!("\"x\", W/{etag}"), None), Plan::NotModified);
         assert_eq!(ask("*", None), Plan::NotModified);
         assert_eq!(ask("\"x\"", Some("Sun, 06 Nov 1994 08:49:37 GMT")), Plan::Whole);
+    }
+
+    #[test]
+    fn if_match_is_for_the_very_same_bytes() {
+        let etag = Digest::of(b"0123456789").etag();
+        let ask = |tags: &str, subject: Subject| {
+            let (if_match, range) = (Some(tags.to_owned()), Some("bytes=4-".to_owned()));
+            plan(&Conditions { if_match, range, ..Conditions::default() }, &subject)
+        };
+        for same in [etag.as_str(), "*", &format!("\"x\", {etag}")] {
+            assert_eq!(ask(same, subject()), Plan::Part(4..10), "{same}");
+        }
+        for other in ["\"x\"", "", "*, *", &format!("W/{etag}")] {
+            assert_eq!(ask(other, subject()), Plan::NotTheSame, "{other}");
+        }
+        assert_eq!(ask(&etag, Subject { digest: None, ..subject() }), Plan::NotTheSame);
     }
 
     #[test]

@@ -123,7 +123,8 @@ pub(super) async fn from_passed(ask: &Ask, request: &Request, passed: Passed) ->
 
 fn must_wait(ask: &Ask, request: &Request, head: &BodyHead) -> bool {
     let conditions = &ask.conditions;
-    let needs_digest = conditions.if_none_match.is_some() && head.digest.is_none();
+    let names_a_digest = conditions.if_none_match.is_some() || conditions.if_match.is_some();
+    let needs_digest = names_a_digest && head.digest.is_none();
     let is_zip = matches!(request, Request::Module(module) if module.artefact.kind() == ArtefactKind::Zip);
     let is_small = head.len.map_or(!is_zip, |len| len <= MEMORY_MAX);
     ask.is_head() || conditions.range.is_some() || needs_digest || is_small || (ask.needs_length && head.len.is_none())

@@ -5,6 +5,7 @@ use pingora_core::protocols::http::ServerSession;
 use shared::request::{Request, decode_path};
 
 use crate::error::EdgeError;
+use crate::limit::ClientNet;
 use crate::respond::Conditions;
 
 /// First path elements that can be no tenant: they mean something else here or at the center.
@@ -31,6 +32,8 @@ pub(crate) struct Ask {
     pub(crate) label: Option<String>,
     /// The tiers that the request came through.
     pub(crate) via: Option<String>,
+    /// Who asks, by the connection's address.
+    pub(crate) client: ClientNet,
     /// Conditions and range.
     pub(crate) conditions: Conditions,
 }
@@ -66,10 +69,13 @@ impl Ask {
             held_only: text(&DISABLE_MODULE_FETCH).is_some_and(|v| v.eq_ignore_ascii_case("true")),
             label: label.filter(|label| is_plain(label)),
             via: text(&header::VIA),
+            client: ClientNet::of(session.client_addr().and_then(|address| address.as_inet().copied())),
             conditions: Conditions {
+                if_match: text(&header::IF_MATCH),
                 if_none_match: text(&header::IF_NONE_MATCH),
                 if_modified_since: text(&header::IF_MODIFIED_SINCE),
-                range: text(&header::RANGE),
+                // RFC 9110, 14.2: a range is defined for GET alone.
+                range: if request.method == Method::GET { text(&header::RANGE) } else { None },
                 if_range: text(&header::IF_RANGE),
             },
         }
@@ -85,6 +91,7 @@ impl Ask {
             held_only: false,
             label: None,
             via: None,
+            client: ClientNet::of(None),
             conditions: Conditions::default(),
         }
     }
@@ -164,6 +171,8 @@ fn fresh_id() -> String {
     hex::encode(rand::random::<[u8; 8]>())
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests {
     use super::*;

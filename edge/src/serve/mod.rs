@@ -23,13 +23,13 @@ mod tally;
 mod tests;
 pub(crate) mod warm;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, header};
+use http::{HeaderValue, Version, header};
 use pingora_core::protocols::http::ServerSession;
-use shared::fill::{FillErrorKind, Joined};
+use shared::fill::FillErrorKind;
 use shared::request::{Request, SumdbPart};
 
 use self::answer::{from_fill, from_held, from_passed};
@@ -40,8 +40,9 @@ use crate::access_log::{AccessLog, Line};
 use crate::app::App;
 use crate::cache::{Freshness, Key};
 use crate::error::EdgeError;
+use crate::limit::{TooMany, Urgency};
 use crate::respond::{self, Answer, Envelope, Sent, XCache};
-use crate::upstream::{self, Fetch, FillHead, RouteKey};
+use crate::upstream::{self, Fetch, Fill, FillHead, RouteKey, Wanted};
 
 /// Whether the connection can go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,24 +53,53 @@ pub(crate) enum Ended {
     Broken,
 }
 
-/// Answers the request whose header was just read.
-pub(crate) async fn request(app: &Arc<App>, session: &mut ServerSession) -> Ended {
+/// Answers the request whose header was just read; `secure`: over TLS.
+pub(crate) async fn request(app: &Arc<App>, session: &mut ServerSession, secure: bool) -> Ended {
     let started = Instant::now();
     let ask = Ask::read(session, app.config().label_header());
     let target = ask.target(&app.edge_id, &app.config().tenant);
     let answer = match &target {
-        Ok(Target::Front) => Ok(pages::front(app, ask::host(session))),
+        Ok(Target::Front) => Ok(pages::front(app, ask::host(session), secure)),
         Ok(Target::Health) => Ok(pages::health()),
         Ok(Target::Ready) => Ok(pages::ready(app, false)),
         Ok(Target::Version) => Ok(pages::version()),
         Ok(Target::Artefact(request)) => artefact(app, &ask, request).await,
         Err(error) => Err(error.clone()),
     };
+    if let Err(EdgeError::TooMany(too_many)) = &answer {
+        app.metrics.over_limit(too_many.whose);
+    }
     let answer = answer.unwrap_or_else(|error| Answer::error(&error, &ask.request_id));
+    deliver(app, session, &ask, target.as_ref().ok(), answer, secure, started).await
+}
+
+/// Answers a request that must not be served, whose header was just read.
+pub(crate) async fn refuse(app: &App, session: &mut ServerSession, error: &EdgeError, secure: bool) -> Ended {
+    let started = Instant::now();
+    let ask = Ask::read(session, app.config().label_header());
+    let answer = Answer::error(error, &ask.request_id);
+    deliver(app, session, &ask, None, answer, secure, started).await
+}
+
+/// Sends an answer, counts it and logs it.
+async fn deliver(
+    app: &App,
+    session: &mut ServerSession,
+    ask: &Ask,
+    target: Option<&Target>,
+    answer: Answer,
+    secure: bool,
+    started: Instant,
+) -> Ended {
     let x_cache = answer.x_cache;
-    let envelope = Envelope { request_id: &ask.request_id, edge_id: &app.edge_id, head: ask.is_head() };
+    let envelope = Envelope {
+        request_id: &ask.request_id,
+        edge_id: &app.edge_id,
+        head: ask.is_head(),
+        hsts: secure.then(|| respond::hsts(app.config().tls.hsts_preload)),
+    };
     let sent = respond::send(session, &envelope, &ask.conditions, answer, &app.behind).await;
-    note(app, session, &ask, target.as_ref().ok(), x_cache, &sent, started.elapsed());
+    note(app, session, ask, target, x_cache, &sent, started.elapsed());
     match sent {
         Sent::Complete { .. } => Ended::Clean,
         Sent::Broken { .. } => Ended::Broken,
@@ -78,13 +108,15 @@ pub(crate) async fn request(app: &Arc<App>, session: &mut ServerSession) -> Ende
 
 /// An artefact, or a part of a checksum database: cache, then fill.
 async fn artefact(app: &Arc<App>, ask: &Ask, request: &Request) -> Result<Answer, EdgeError> {
+    app.limits.admit(&app.config(), ask.client)?;
     let key = Key::of(&app.config().repository, request);
     let held = app.held(&key).await;
     match &held {
         Some((entry, Freshness::Fresh)) => return Ok(from_held(app, ask, request, entry, None)),
         Some((entry, Freshness::Stale)) => {
             if !ask.held_only {
-                let _ = join(app, ask, request, &key);
+                // A client over its rate begins no refresh; another one will.
+                let _ = begin(app, ask, request, &key, Wanted::After(ask.client));
             }
             return Ok(from_held(app, ask, request, entry, Some(XCache::Stale)));
         }
@@ -110,9 +142,10 @@ async fn artefact(app: &Arc<App>, ask: &Ask, request: &Request) -> Result<Answer
 
 /// Joins the fill of the key and answers from it.
 async fn filled(app: &Arc<App>, ask: &Ask, request: &Request, key: &Key) -> Result<Answer, EdgeError> {
-    // A second round only when what the fill said was held went away before it was read.
+    // A second round only when what the fill said was held went away before it was read, or the fill ended because nobody
+    // had waited for it until now.
     for _ in 0..2 {
-        let fill = join(app, ask, request, key);
+        let fill = begin(app, ask, request, key, Wanted::By(ask.client))?;
         let answered = match fill.head().await {
             Ok(head) => match &*head {
                 FillHead::Body(_) => from_fill(app, ask, request, &fill, &head).await,
@@ -130,23 +163,21 @@ async fn filled(app: &Arc<App>, ask: &Ask, request: &Request, key: &Key) -> Resu
         return match answered {
             Ok(answer) => Ok(answer),
             Err(error) if error.kind == FillErrorKind::Storage => {
-                let passed = upstream::pass_through(app, &fetch(app, ask, request, key)).await?;
+                let turn = app.limits.turn(&app.config(), None, Some(ask.client), Urgency::Request)?;
+                let passed = upstream::pass_through(app, fetch(app, ask, request, key), turn).await?;
                 from_passed(ask, request, passed).await
             }
+            Err(error) if error.kind == FillErrorKind::Abandoned => continue,
             Err(error) => Err(error.into()),
         };
     }
-    Err(EdgeError::Unavailable("what was held went away twice while it was read".into()))
+    let reason = "what was held went away twice while it was read".to_owned();
+    Err(EdgeError::Unavailable { reason, retry_after: None })
 }
 
-type Fill = Arc<shared::fill::Fill<FillHead>>;
-
-/// The one fill of the key, begun if none is under way. It goes on when this client leaves.
-fn join(app: &Arc<App>, ask: &Ask, request: &Request, key: &Key) -> Fill {
-    let (fill, joined) =
-        app.flights.join(key.clone(), |writer| upstream::fill(Arc::clone(app), fetch(app, ask, request, key), writer));
-    tracing::debug!(request_id = %ask.request_id, path = %ask.path, coalesced = joined == Joined::Coalesced, "fill");
-    fill
+/// The one fill of the key, begun if none is under way.
+fn begin(app: &Arc<App>, ask: &Ask, request: &Request, key: &Key, wanted: Wanted) -> Result<Fill, TooMany> {
+    upstream::begin(app, key, wanted, || fetch(app, ask, request, key))
 }
 
 fn fetch(app: &App, ask: &Ask, request: &Request, key: &Key) -> Fetch {
@@ -165,6 +196,27 @@ fn fetch(app: &App, ask: &Ask, request: &Request, key: &Key) -> Fetch {
         mutable,
         request_id: ask.request_id.clone(),
         via: ask.via.clone(),
+    }
+}
+
+/// Counts and logs a request that was refused before it could be read: all that is known is who sent it.
+pub(crate) fn note_unread(app: &App, client: Option<IpAddr>, status: u16, bytes: u64) {
+    app.tally.request(Route::Refused, None, status, Duration::ZERO);
+    if AccessLog::is_on() {
+        app.access_log.write(&Line {
+            took: Duration::ZERO,
+            request_id: "-",
+            method: "-",
+            path: "",
+            version: Version::HTTP_11,
+            status,
+            bytes,
+            client,
+            user_agent: None,
+            route: Route::Refused.as_str(),
+            cache: None,
+            broken: None,
+        });
     }
 }
 

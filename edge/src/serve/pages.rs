@@ -7,18 +7,19 @@ use crate::app::App;
 use crate::respond::Answer;
 
 /// The page at `/`: how to use this edge.
-pub(super) fn front(app: &App, host: Option<String>) -> Answer {
+pub(super) fn front(app: &App, host: Option<String>, secure: bool) -> Answer {
     // `Host` is only shown, and only when it cannot be anything but a host.
     let is_host = |host: &String| {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']');
         !host.is_empty() && host.len() <= 255 && host.bytes().all(plain)
     };
     let host = host.filter(is_host).unwrap_or_else(|| app.config().listen.clone());
+    let scheme = if secure { "https" } else { "http" };
     let page = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Modtier</title></head><body>\n\
          <h1>Modtier: a Go module proxy</h1>\n\
          <p>Point the <code>go</code> command here:</p>\n\
-         <pre>go env -w GOPROXY=http://{host}</pre>\n\
+         <pre>go env -w GOPROXY={scheme}://{host}</pre>\n\
          </body></html>\n"
     );
     let mut answer = Answer::text(StatusCode::OK, "text/html; charset=utf-8", page);

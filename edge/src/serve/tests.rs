@@ -1,6 +1,9 @@
 //! The service against a scripted center, over real connections.
 
+mod failing_over;
+mod limiting;
 mod raw;
+mod refreshing;
 
 use bytes::Bytes;
 
@@ -226,6 +229,10 @@ async fn ranges_of_zips_on_a_fill_and_on_a_hit() {
     }
     let part = edge.get_with("example.com/b/@v/v1.0.0.zip", "range", "bytes=100000-199999").await;
     assert_eq!(part.body.unwrap(), zip_bytes().slice(100_000..200_000));
+    for (tag, status) in [(shared::digest::Digest::of(&zip_bytes()).etag(), 206), ("\"other\"".to_owned(), 412)] {
+        let request = edge.client.get(edge.url(ZIP)).header("range", "bytes=299990-").header("if-match", tag);
+        assert_eq!(request.send().await.unwrap().status().as_u16(), status);
+    }
     let none = edge.get_with(ZIP, "range", "bytes=300000-").await;
     assert_eq!((none.status, none.header("content-range")), (416, "bytes */300000"));
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use shared::fill::{FillError, FillErrorKind};
 use shared::request::Request;
 
-use super::{Ask, join};
+use super::{Ask, begin};
 use crate::app::App;
 use crate::cache::{Freshness, Key};
+use crate::upstream::Wanted;
 
 /// What a warm artefact was before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +29,8 @@ pub(crate) async fn warm(app: &Arc<App>, request: &Request) -> Result<Warmed, Fi
         Some((_, Freshness::Fresh)) => return Ok(Warmed::Held),
         Some(_) | None => {}
     }
-    join(app, &Ask::of_our_own(&request.to_path()), request, &key).done().await?;
+    let ask = Ask::of_our_own(&request.to_path());
+    begin(app, &ask, request, &key, Wanted::Ahead)?.done().await?;
     match app.cache.disk_trouble() {
         None => Ok(Warmed::Filled),
         Some(_) => Err(FillError::new(FillErrorKind::Storage, "fetched, but the disk stores nothing at the moment")),

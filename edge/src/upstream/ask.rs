@@ -32,11 +32,6 @@ impl Upstream {
         path: &str,
         headers: HeaderMap,
     ) -> Result<Taken, FillError> {
-        let queued = tokio::time::timeout(self.queue, Arc::clone(&self.permits).acquire_owned());
-        let Ok(Ok(permit)) = queued.await else {
-            let message = "too many requests to the center are waiting";
-            return Err(FillError::new(FillErrorKind::Unavailable, message));
-        };
         let mut refused = None;
         let mut failed = None;
         loop {
@@ -51,13 +46,13 @@ impl Upstream {
             let request = self.client.request(method.clone(), url).headers(headers.clone());
             match send(attempts, &attempt, request.timeout(Duration::from_hours(1))).await {
                 Ok(response) if is_refusal(response.status()) => refused = Some((response, attempt)),
-                Ok(response) => return Ok(Taken { response, attempt, _permit: permit }),
+                Ok(response) => return Ok(Taken { response, attempt }),
                 Err(failure) => failed = Some(failure.to_error()),
             }
         }
         // A center's own words say more than a connection that broke.
         match (refused, failed) {
-            (Some((response, attempt)), _) => Ok(Taken { response, attempt, _permit: permit }),
+            (Some((response, attempt)), _) => Ok(Taken { response, attempt }),
             (None, Some(error)) => Err(error),
             (None, None) => Err(attempts.nobody()),
         }
@@ -204,7 +199,7 @@ fn is_refusal(status: StatusCode) -> bool {
     status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
 }
 
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     match text.parse() {
         Ok(seconds) => Some(Duration::from_secs(seconds)),

@@ -7,7 +7,6 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use reqwest::StatusCode;
 use shared::fill::{FillError, FillErrorKind};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::breaker::{Admission, Call, Phase, Verdict};
@@ -42,14 +41,13 @@ enum Next {
     Repeat,
 }
 
-/// A response and the place it occupies until it is dropped.
+/// A center's answer.
 #[derive(Debug)]
 pub(crate) struct Taken {
     /// The response.
     pub(crate) response: reqwest::Response,
     /// Whose it is, and where the verdict on its body goes.
     pub(crate) attempt: Attempt,
-    pub(super) _permit: OwnedSemaphorePermit,
 }
 
 /// One request to one center: it counts as in flight until it is dropped.
@@ -214,24 +212,6 @@ impl Attempt {
             }
         } else if status != StatusCode::OK && status != StatusCode::PARTIAL_CONTENT {
             self.succeeded();
-        }
-    }
-
-    /// Judges by what came of the body. What failed on this side says nothing about the center.
-    pub(super) fn judge_body(&self, came: &Result<(), FillError>) {
-        match came.as_ref().map_err(|error| error.kind) {
-            Ok(()) => self.succeeded(),
-            Err(FillErrorKind::Integrity) => self.failed(Failure::Hash),
-            Err(FillErrorKind::Upstream | FillErrorKind::Timeout) => self.failed(Failure::Reset),
-            Err(
-                FillErrorKind::NotFound
-                | FillErrorKind::Gone
-                | FillErrorKind::Forbidden
-                | FillErrorKind::Unavailable
-                | FillErrorKind::TooLarge
-                | FillErrorKind::Storage
-                | FillErrorKind::Abandoned,
-            ) => {}
         }
     }
 

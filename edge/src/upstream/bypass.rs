@@ -1,7 +1,8 @@
 //! Passing a body through without storing it: what is left when the disk takes nothing more.
 //!
 //! The promise to the client is the same as a fill's: the last bytes are held back, here in memory, until the digest is
-//! proven. Each client has its own transfer, for there is nowhere to keep the bytes that another one would need.
+//! proven, and another center goes on where one fails. Each client has its own transfer, for there is nowhere to keep the
+//! bytes that another one would need.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,14 +10,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::StatusCode;
 use reqwest::Method;
-use shared::digest::Hasher;
-use shared::fill::{FillError, FillErrorKind, TAIL};
-use tokio::sync::mpsc;
+use shared::digest::{Digest, Hasher};
+use shared::fill::{FillError, TAIL};
+use tokio::sync::{mpsc, oneshot};
 
-use super::fetch::{next_frame, refused, within};
-use super::proof::{Promise, digest_of};
-use super::{Fetch, Taken};
+use super::Fetch;
+use super::body::{self, Sink};
+use super::fetch::refused;
+use super::proof::Promise;
 use crate::app::App;
+use crate::limit::Turn;
 
 /// Pieces under way to one client: a slow client slows its own transfer.
 const PIECES: usize = 4;
@@ -41,81 +44,116 @@ pub(crate) enum Piece {
     Failed(FillError),
 }
 
-/// Asks the center and begins to pass its body on.
-pub(crate) async fn pass_through(app: &Arc<App>, fetch: &Fetch) -> Result<Passed, FillError> {
+/// Asks a center when its turn comes and begins to pass its body on.
+pub(crate) async fn pass_through(app: &Arc<App>, fetch: Fetch, turn: Arc<Turn>) -> Result<Passed, FillError> {
+    let (sender, pieces) = mpsc::channel(PIECES);
+    let (promised, promise) = oneshot::channel();
+    let passing = Arc::clone(app);
+    app.behind.spawn(async move {
+        let mut through = Through::new(sender, promised);
+        let came = run(&passing, &fetch, turn, &mut through).await;
+        through.end(came).await;
+    });
+    let promise = promise.await.unwrap_or_else(|_| Err(FillError::abandoned()))?;
+    Ok(Passed { promise, pieces })
+}
+
+async fn run(app: &App, fetch: &Fetch, turn: Arc<Turn>, through: &mut Through) -> Result<(), FillError> {
+    let limits = app.config().limits.queue();
+    let _place = app.limits.place(&turn, limits).await?;
+    drop(turn);
     let mut attempts = app.upstream.attempts(&fetch.route);
     let taken = app.upstream.ask(&mut attempts, Method::GET, &fetch.path, fetch.headers(app, None)).await?;
     if taken.response.status() != StatusCode::OK {
         return Err(refused(taken.response).await);
     }
-    let promise = Promise::of(taken.response.headers());
-    let (sender, pieces) = mpsc::channel(PIECES);
-    let (app, fetch) = (Arc::clone(app), fetch.clone());
-    app.behind.clone().spawn(async move {
-        let Taken { response, attempt, _permit } = taken;
-        let came = transfer(&app, &fetch, response, promise, &sender).await;
-        attempt.judge_body(&came);
-        let end = match came {
-            Ok(()) => Piece::End,
-            Err(error) => {
-                if error.kind == FillErrorKind::Integrity {
-                    app.metrics.integrity_failure("digest");
-                }
-                Piece::Failed(error)
+    let promise = body::take(app, fetch, &mut attempts, taken, through).await?;
+    through.say(&promise);
+    through.let_go(0).await
+}
+
+/// Hands a body on to one client, all but the last bytes.
+struct Through {
+    sender: mpsc::Sender<Piece>,
+    /// Where the promise goes, once.
+    promised: Option<oneshot::Sender<Result<Promise, FillError>>>,
+    held_back: VecDeque<Bytes>,
+    held_len: u64,
+    written: u64,
+    hasher: Hasher,
+}
+
+impl Through {
+    fn new(sender: mpsc::Sender<Piece>, promised: oneshot::Sender<Result<Promise, FillError>>) -> Self {
+        let (held_back, hasher) = (VecDeque::new(), Hasher::default());
+        Self { sender, promised: Some(promised), held_back, held_len: 0, written: 0, hasher }
+    }
+
+    /// Tells the client's side what the body is, when no other center can begin it anew any more.
+    fn say(&mut self, promise: &Promise) {
+        if let Some(promised) = self.promised.take() {
+            // A client that left is noticed at the next bytes.
+            let _ = promised.send(Ok(*promise));
+        }
+    }
+
+    /// Hands on what can go with `tail` bytes still held back.
+    async fn let_go(&mut self, tail: u64) -> Result<(), FillError> {
+        while let Some(first) = self.held_back.pop_front() {
+            if self.held_len - (first.len() as u64) < tail {
+                self.held_back.push_front(first);
+                break;
+            }
+            self.held_len -= first.len() as u64;
+            // The client left: nobody wants the rest.
+            self.sender.send(Piece::Bytes(first)).await.map_err(|_| FillError::abandoned())?;
+        }
+        Ok(())
+    }
+
+    async fn end(mut self, came: Result<(), FillError>) {
+        let end = match (came, self.promised.take()) {
+            (Ok(()), _) => Piece::End,
+            (Err(error), None) => Piece::Failed(error),
+            (Err(error), Some(promised)) => {
+                let _ = promised.send(Err(error));
+                return;
             }
         };
         // The client may be gone; then nobody waits for the end.
-        let _ = sender.send(end).await;
-    });
-    Ok(Passed { promise, pieces })
+        let _ = self.sender.send(end).await;
+    }
 }
 
-async fn transfer(
-    app: &Arc<App>,
-    fetch: &Fetch,
-    response: reqwest::Response,
-    mut promise: Promise,
-    sender: &mpsc::Sender<Piece>,
-) -> Result<(), FillError> {
-    let body: http::Response<reqwest::Body> = response.into();
-    let mut body = body.into_body();
-    let mut held_back = VecDeque::new();
-    let (mut held_len, mut len) = (0, 0);
-    let mut hasher = Hasher::default();
-    while let Some(frame) = next_frame(&mut body, app.upstream.stall).await? {
-        match frame.into_data() {
-            Ok(bytes) => {
-                within(app.upstream.body_bytes_max, len, &bytes)?;
-                hasher.update(&bytes);
-                len += bytes.len() as u64;
-                held_len += bytes.len() as u64;
-                held_back.push_back(bytes);
-            }
-            Err(frame) => {
-                if let Ok(trailers) = frame.into_trailers() {
-                    promise.trailers(&trailers);
-                }
-            }
-        }
-        // A piece goes when at least the tail is still held back without it.
-        while let Some(first) = held_back.pop_front() {
-            if held_len - (first.len() as u64) < TAIL {
-                held_back.push_front(first);
-                break;
-            }
-            held_len -= first.len() as u64;
-            let _ = sender.send(Piece::Bytes(first)).await;
-        }
-        if sender.is_closed() {
+impl Sink for Through {
+    fn written(&self) -> u64 {
+        self.written
+    }
+
+    fn is_released(&self) -> bool {
+        self.promised.is_none()
+    }
+
+    fn digest_so_far(&self) -> Digest {
+        self.hasher.digest()
+    }
+
+    async fn write(&mut self, promise: &Promise, bytes: Bytes) -> Result<(), FillError> {
+        if bytes.is_empty() {
             return Ok(());
         }
+        self.hasher.update(&bytes);
+        self.written += bytes.len() as u64;
+        self.held_len += bytes.len() as u64;
+        self.held_back.push_back(bytes);
+        if self.held_back.front().is_some_and(|first| self.held_len - first.len() as u64 >= TAIL) {
+            self.say(promise);
+        }
+        self.let_go(TAIL).await
     }
-    if promise.digest.is_none() {
-        promise.digest = digest_of(app, fetch).await?;
+
+    fn restart(&mut self) {
+        self.held_back.clear();
+        (self.held_len, self.written, self.hasher) = (0, 0, Hasher::default());
     }
-    promise.check(hasher.digest(), len)?;
-    for bytes in held_back {
-        let _ = sender.send(Piece::Bytes(bytes)).await;
-    }
-    Ok(())
 }

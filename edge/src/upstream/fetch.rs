@@ -1,27 +1,27 @@
 //! One fill: ask the center, take its body in, prove it, commit it. Requests and background refreshes both come here.
 //!
 //! ```text
-//! ticket → held meanwhile? → ask ─┬─ 200 → spool and hash → prove → commit → let the tail go
-//!                                 ├─ 304 → the held answer is confirmed
-//!                                 ├─ 404, 410 → recorded
-//!                                 └─ anything else → the readers' error; nothing is stored
+//! turn → ticket → held meanwhile? → ask ─┬─ 200 → spool and hash → prove → commit → let the tail go
+//!                                        ├─ 304 → the held answer is confirmed
+//!                                        ├─ 404, 410 → recorded
+//!                                        └─ anything else → the readers' error; nothing is stored
 //! ```
 //! Only what the digest proves is committed and let go; every other end is a failure of every reader.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use http_body_util::BodyExt;
 use reqwest::Method;
 use shared::change::ChangeId;
 use shared::fill::{FillError, FillErrorKind, FillWriter};
 
-use super::proof::{Promise, digest_of};
-use super::{BodyHead, FillHead, RouteKey, Taken};
-use crate::app::App;
-use crate::cache::{CacheError, Entry, Freshness, Key, Meta, Status, Ticket};
+use super::proof::Promise;
+use super::spool::Spool;
+use super::{FillHead, RouteKey, Taken, body};
+use crate::app::{App, Kept};
+use crate::cache::{CacheError, Entry, Freshness, Key, Status, Ticket};
+use crate::limit::{Turn, Urgency};
 
 /// What a fill needs besides the key.
 #[derive(Debug, Clone)]
@@ -67,17 +67,13 @@ impl Fetch {
     }
 }
 
-/// Fills; whatever happens, every reader of `writer` learns of it.
-pub(crate) async fn fill(app: Arc<App>, fetch: Fetch, mut writer: FillWriter<FillHead>) {
-    let started = Instant::now();
-    match run(&app, &fetch, &mut writer).await {
-        Ok(()) => {
-            app.metrics.fetched(fetch.artefact, started.elapsed());
-            writer.commit();
-        }
+/// Fills when its turn comes; whatever happens, every reader of `writer` learns of it.
+pub(super) async fn fill(app: Arc<App>, fetch: Fetch, turn: Arc<Turn>, mut writer: FillWriter<FillHead>) {
+    match run(&app, &fetch, turn, &mut writer).await {
+        Ok(()) => writer.commit(),
         Err(error) => {
-            if matches!(error.kind, FillErrorKind::Integrity) {
-                app.metrics.integrity_failure("digest");
+            if error.kind == FillErrorKind::Storage {
+                app.cache.spooling_failed(&error.message);
             }
             tracing::info!(
                 request_id = %fetch.request_id, path = %fetch.path, kind = ?error.kind, reason = %error.message,
@@ -88,10 +84,32 @@ pub(crate) async fn fill(app: Arc<App>, fetch: Fetch, mut writer: FillWriter<Fil
     }
 }
 
-async fn run(app: &Arc<App>, fetch: &Fetch, writer: &mut FillWriter<FillHead>) -> Result<(), FillError> {
+async fn run(
+    app: &Arc<App>,
+    fetch: &Fetch,
+    turn: Arc<Turn>,
+    writer: &mut FillWriter<FillHead>,
+) -> Result<(), FillError> {
+    let limits = app.config().limits.queue();
+    let _place = app.limits.place(&turn, limits).await?;
+    let for_a_client = turn.urgency() == Urgency::Request;
+    drop(turn);
+    // What a fill waited for its turn says nothing of the centers.
+    let started = Instant::now();
+    ask(app, fetch, for_a_client, writer).await?;
+    app.metrics.fetched(fetch.artefact, started.elapsed());
+    Ok(())
+}
+
+async fn ask(
+    app: &Arc<App>,
+    fetch: &Fetch,
+    for_a_client: bool,
+    writer: &mut FillWriter<FillHead>,
+) -> Result<(), FillError> {
     // Before anything is asked: a change that arrives from here on beats what this fill brings.
     let ticket = app.cache.ticket(&fetch.key);
-    let held = app.held(&fetch.key).await;
+    let held = app.on_disk(&fetch.key).await;
     if let Some((_, Freshness::Fresh)) = held {
         // Another fill of this key ended between the look-up that missed and the start of this one.
         writer.head(FillHead::Held { revalidated: false });
@@ -104,10 +122,12 @@ async fn run(app: &Arc<App>, fetch: &Fetch, writer: &mut FillWriter<FillHead>) -
     let status = taken.response.status();
     match (status, held) {
         (StatusCode::OK, _) => {
-            let Taken { response, attempt, _permit } = taken;
-            let came = take_body(app, fetch, ticket, response, writer).await;
-            attempt.judge_body(&came);
-            came
+            let mut spool = Spool::new(app, writer, for_a_client);
+            let promise = body::take(app, fetch, &mut attempts, taken, &mut spool).await?;
+            match spool.keep(app, ticket, promise).await? {
+                Kept::Yes => Ok(()),
+                Kept::Removed => Err(removed(app, fetch).await),
+            }
         }
         (StatusCode::NOT_MODIFIED, Some(held)) => {
             let change_id = Promise::of(taken.response.headers()).change_id;
@@ -120,75 +140,30 @@ async fn run(app: &Arc<App>, fetch: &Fetch, writer: &mut FillWriter<FillHead>) -
     }
 }
 
-/// A 200: spool, hash, prove, commit.
-async fn take_body(
-    app: &Arc<App>,
-    fetch: &Fetch,
-    ticket: Ticket,
-    response: reqwest::Response,
-    writer: &mut FillWriter<FillHead>,
-) -> Result<(), FillError> {
-    let mut promise = Promise::of(response.headers());
-    let proven = Arc::new(OnceLock::new());
-    writer.head(FillHead::Body(BodyHead {
-        digest: promise.digest,
-        len: promise.len,
-        modified: promise.modified,
-        change_id: promise.change_id,
-        proven: Arc::clone(&proven),
-    }));
-    let body: http::Response<reqwest::Body> = response.into();
-    let mut body = body.into_body();
-    while let Some(frame) = next_frame(&mut body, app.upstream.stall).await? {
-        match frame.into_data() {
-            Ok(bytes) => {
-                within(app.upstream.body_bytes_max, writer.written(), &bytes)?;
-                writer.write(bytes).await?;
-            }
-            Err(frame) => {
-                if let Ok(trailers) = frame.into_trailers() {
-                    promise.trailers(&trailers);
-                }
-            }
-        }
+/// What to say of a version that was removed while it was fetched: what the center says of it now.
+async fn removed(app: &Arc<App>, fetch: &Fetch) -> FillError {
+    let unknown = FillError::new(FillErrorKind::Unavailable, "the version was removed while it was fetched");
+    let ticket = app.cache.ticket(&fetch.key);
+    let mut attempts = app.upstream.attempts(&fetch.route);
+    let Ok(taken) = app.upstream.ask(&mut attempts, Method::GET, &fetch.path, fetch.headers(app, None)).await else {
+        return unknown;
+    };
+    if taken.response.status().is_success() {
+        // A replica that does not know yet, or the version is back: either way this fill is too old.
+        taken.attempt.succeeded();
+        return unknown;
     }
-    let spooled = writer.seal();
-    let (digest, len) = (spooled.digest(), writer.written());
-    if promise.digest.is_none() {
-        // Something between stripped the header and the trailer.
-        promise.digest = digest_of(app, fetch).await?;
+    let error = refusal(app, ticket, taken).await;
+    match error.kind {
+        FillErrorKind::NotFound | FillErrorKind::Gone | FillErrorKind::Forbidden => error,
+        FillErrorKind::Integrity
+        | FillErrorKind::Upstream
+        | FillErrorKind::Unavailable
+        | FillErrorKind::Timeout
+        | FillErrorKind::TooLarge
+        | FillErrorKind::Storage
+        | FillErrorKind::Abandoned => unknown,
     }
-    promise.check(digest, len)?;
-    let meta = Meta::filled(digest, len, promise.modified, promise.change_id);
-    app.commit(ticket, meta, spooled).await?;
-    // Set before the tail is let go: a reader that waits for the end finds length and digest proven.
-    let _ = proven.set((digest, len));
-    Ok(())
-}
-
-/// Waits for the next piece of a body, so long as the center goes on sending.
-pub(super) async fn next_frame(
-    body: &mut reqwest::Body,
-    stall: Duration,
-) -> Result<Option<http_body::Frame<Bytes>>, FillError> {
-    match tokio::time::timeout(stall, body.frame()).await {
-        Ok(None) => Ok(None),
-        Ok(Some(Ok(frame))) => Ok(Some(frame)),
-        Ok(Some(Err(error))) => {
-            tracing::warn!(error = %super::ask::chain(&error), "the center's body broke off");
-            Err(FillError::new(FillErrorKind::Upstream, "the center's answer broke off"))
-        }
-        Err(_) => Err(FillError::new(FillErrorKind::Timeout, "the center stopped sending")),
-    }
-}
-
-/// Refuses a body that grows past the limit.
-pub(super) fn within(max: u64, written: u64, bytes: &Bytes) -> Result<(), FillError> {
-    if written + bytes.len() as u64 > max {
-        let message = format!("the center's answer is larger than {max} bytes");
-        return Err(FillError::new(FillErrorKind::TooLarge, message));
-    }
-    Ok(())
 }
 
 /// Anything but 200 and 304. A 404 or 410 is recorded; nothing else says anything about the artefact.
@@ -239,6 +214,7 @@ pub(super) async fn refused(response: reqwest::Response) -> FillError {
         StatusCode::GATEWAY_TIMEOUT => FillErrorKind::Timeout,
         _ => FillErrorKind::Upstream,
     };
+    let retry_after = super::ask::retry_after(response.headers());
     let said = first_line(response).await;
     let message = match kind {
         _ if !said.is_empty() => said,
@@ -253,7 +229,7 @@ pub(super) async fn refused(response: reqwest::Response) -> FillError {
         | FillErrorKind::Storage
         | FillErrorKind::Abandoned => format!("the center answered {}", status.as_u16()),
     };
-    FillError::new(kind, message)
+    FillError { retry_after, ..FillError::new(kind, message) }
 }
 
 /// The center's one line without its prefix and request id, which this edge adds as its own.

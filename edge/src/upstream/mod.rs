@@ -12,6 +12,8 @@
 
 mod ask;
 mod attempt;
+mod begin;
+mod body;
 mod breaker;
 mod budget;
 mod bypass;
@@ -26,6 +28,7 @@ mod route;
 mod rtt;
 #[cfg(test)]
 mod simulation;
+mod spool;
 #[cfg(test)]
 mod tests;
 
@@ -36,13 +39,13 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use shared::client::{ClientOptions, http_client};
 use shared::digest::Digest;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use self::attempt::Taken;
+use self::attempt::{Attempt, Attempts, Failure, Taken};
+pub(crate) use self::begin::{Fill, Wanted, begin};
 use self::budget::RetryBudget;
 pub(crate) use self::bypass::{Passed, Piece, pass_through};
-pub(crate) use self::fetch::{Fetch, fill};
+pub(crate) use self::fetch::Fetch;
 use self::health::Health;
 use self::pool::Pool;
 pub(crate) use self::probe::probe;
@@ -90,25 +93,14 @@ pub(crate) struct Upstream {
     followed: Mutex<Option<Weak<Health>>>,
     repository: String,
     edge_id: String,
-    permits: Arc<Semaphore>,
-    queue: Duration,
-    /// How long a body may pause.
-    pub(crate) stall: Duration,
-    /// Largest body that is taken.
-    pub(crate) body_bytes_max: u64,
     metrics: Metrics,
 }
 
 impl Upstream {
     /// Builds the client; asks nobody.
     pub(crate) fn new(config: &Config, edge_id: &str, metrics: Metrics) -> Result<Self, String> {
-        let limits = &config.limits;
-        let silence = limits.upstream_first_byte.get().max(limits.upstream_stall.get());
-        let options = ClientOptions {
-            // The two periods are watched here, each in its place; the client's own is only a backstop.
-            read_timeout: silence + Duration::from_secs(5),
-            ..ClientOptions::default()
-        };
+        // The periods are watched here, each in its place, and may change; the client's own is only a backstop.
+        let options = ClientOptions { read_timeout: Duration::from_hours(1), ..ClientOptions::default() };
         let client = http_client(options).map_err(|error| format!("http client: {error}"))?;
         let routing = &config.routing;
         let budget = RetryBudget::new(routing.retry_share, routing.retry_burst, Instant::now());
@@ -120,10 +112,6 @@ impl Upstream {
             followed: Mutex::default(),
             repository: config.repository.clone(),
             edge_id: edge_id.to_owned(),
-            permits: Arc::new(Semaphore::new(limits.upstream_fetches_max)),
-            queue: limits.upstream_queue.get(),
-            stall: limits.upstream_stall.get(),
-            body_bytes_max: limits.body_bytes_max.bytes(),
             metrics,
         })
     }

@@ -1,6 +1,5 @@
 //! What a center says of a body in its header, and whether the body keeps it.
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::{HeaderMap, StatusCode, header};
@@ -44,6 +43,20 @@ impl Promise {
         self.digest = self.digest.or_else(|| repr_digest(trailers));
     }
 
+    /// Whether an answer that says this of its body can be the same body.
+    pub(super) fn goes_on_with(&self, digest: Option<Digest>, len: Option<u64>) -> bool {
+        fn agree<T: PartialEq>(one: Option<T>, other: Option<T>) -> bool {
+            one.zip(other).is_none_or(|(one, other)| one == other)
+        }
+        agree(self.digest, digest) && agree(self.len, len)
+    }
+
+    /// Adds what another answer says of the same body.
+    pub(super) fn learn(&mut self, digest: Option<Digest>, len: Option<u64>) {
+        self.digest = self.digest.or(digest);
+        self.len = self.len.or(len);
+    }
+
     /// Whether the body keeps the promise.
     pub(super) fn check(&self, digest: Digest, len: u64) -> Result<(), FillError> {
         let Some(promised) = self.digest else {
@@ -51,7 +64,7 @@ impl Promise {
             return Err(FillError::new(FillErrorKind::Integrity, message));
         };
         if self.len.is_some_and(|promised| promised != len) {
-            return Err(FillError::new(FillErrorKind::Upstream, "the center's answer ended early"));
+            return Err(FillError::new(FillErrorKind::Upstream, "the center's answer has not the length that it said"));
         }
         if promised != digest {
             tracing::error!(%promised, got = %digest, "a body differs from its digest");
@@ -63,7 +76,7 @@ impl Promise {
 }
 
 /// Asks the center by HEAD what the body's digest is.
-pub(super) async fn digest_of(app: &Arc<App>, fetch: &Fetch) -> Result<Option<Digest>, FillError> {
+pub(super) async fn digest_of(app: &App, fetch: &Fetch) -> Result<Option<Digest>, FillError> {
     let mut attempts = app.upstream.attempts(&fetch.route);
     let taken = app.upstream.ask(&mut attempts, Method::HEAD, &fetch.path, fetch.headers(app, None)).await?;
     // There is no body to wait for.
@@ -72,6 +85,16 @@ pub(super) async fn digest_of(app: &Arc<App>, fetch: &Fetch) -> Result<Option<Di
         return Ok(None);
     }
     Ok(repr_digest(taken.response.headers()))
+}
+
+/// The length of the whole body, if the answer is its part from byte `from` to its end.
+pub(super) fn part_of(headers: &HeaderMap, from: u64) -> Option<u64> {
+    let said = headers.get(header::CONTENT_RANGE)?.to_str().ok()?;
+    let (part, whole) = said.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = part.split_once('-')?;
+    let whole: u64 = whole.parse().ok()?;
+    let is_the_rest = first.parse() == Ok(from) && last.parse::<u64>().ok()?.checked_add(1) == Some(whole);
+    is_the_rest.then_some(whole)
 }
 
 fn repr_digest(headers: &HeaderMap) -> Option<Digest> {
@@ -98,6 +121,32 @@ mod tests {
         assert!(promise.check(Digest::of(b"a"), 1).is_ok());
         assert_eq!(promise.check(Digest::of(b"b"), 1).unwrap_err().kind, FillErrorKind::Integrity);
         assert_eq!(promise.check(Digest::of(b"a"), 2).unwrap_err().kind, FillErrorKind::Upstream);
+    }
+
+    #[test]
+    fn only_the_rest_of_the_body_is_gone_on_with() {
+        let said = |range: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_RANGE, range.parse().unwrap());
+            part_of(&headers, 10)
+        };
+        assert_eq!(said("bytes 10-99/100"), Some(100));
+        for wrong in
+            ["bytes 9-99/100", "bytes 11-99/100", "bytes 10-98/100", "bytes 10-99/*", "bytes */100", "10-99/100"]
+        {
+            assert_eq!(said(wrong), None, "{wrong}");
+        }
+        assert_eq!(part_of(&HeaderMap::new(), 10), None);
+    }
+
+    #[test]
+    fn answers_that_contradict_each_other_are_of_other_bodies() {
+        let (a, b) = (Some(Digest::of(b"a")), Some(Digest::of(b"b")));
+        assert!(promise(a, Some(1)).goes_on_with(a, Some(1)));
+        assert!(promise(None, None).goes_on_with(a, Some(1)));
+        assert!(promise(a, Some(1)).goes_on_with(None, None));
+        assert!(!promise(a, None).goes_on_with(b, None));
+        assert!(!promise(a, Some(1)).goes_on_with(a, Some(2)));
     }
 
     #[test]

@@ -64,6 +64,11 @@ where
         (fill, Joined::Started)
     }
 
+    /// The fill of `key` that is under way, if there is one.
+    pub fn under_way(&self, key: &K) -> Option<Arc<Fill<H>>> {
+        self.under_way.lock().get(key).filter(|fill| !fill.has_ended()).cloned()
+    }
+
     /// How many fills are under way.
     pub fn len(&self) -> usize {
         self.under_way.lock().len()

@@ -121,6 +121,11 @@ impl Spool {
         Ok(opened)
     }
 
+    /// Forgets the body.
+    pub(super) fn clear(&self) {
+        *self.state.write() = State::default();
+    }
+
     /// Bytes from `position` on, at least one, none at or after `released`.
     pub(super) async fn read(&self, position: u64, released: u64) -> io::Result<Bytes> {
         match self.place(position, released)? {

@@ -133,3 +133,49 @@ async fn a_crowd_makes_one_flight_which_survives_its_first_client() {
     }
     assert_eq!(started.load(Ordering::SeqCst), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_nobody_has_a_part_of_can_be_begun_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (fill, _) = flights(&dir).join("k", |mut writer| async move {
+        write_all(&mut writer, &body(60_000), 7_000).await;
+        assert!(!writer.is_released());
+        writer.restart();
+        assert_eq!((writer.written(), writer.digest_so_far()), (0, Digest::of(b"")));
+        let other: Bytes = body(200_000).iter().rev().copied().collect();
+        write_all(&mut writer, &other, 50_000).await;
+        assert!(writer.is_released());
+        assert_eq!(writer.seal().digest(), Digest::of(&other));
+        writer.commit();
+    });
+    let other: Vec<u8> = body(200_000).iter().rev().copied().collect();
+    assert_eq!(collect(fill.reader()).await, (other, Ok(())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_writer_knows_whether_anybody_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let flights = flights(&dir);
+    let (ask, mut asked) = tokio::sync::mpsc::channel::<oneshot::Sender<bool>>(1);
+    let (fill, _) = flights.join("k", |mut writer| async move {
+        writer.head("head");
+        while let Some(answer) = asked.recv().await {
+            answer.send(writer.is_followed()).unwrap();
+        }
+        writer.commit();
+    });
+    let is_followed = async || {
+        let (answer, answered) = oneshot::channel();
+        ask.send(answer).await.unwrap();
+        answered.await.unwrap()
+    };
+    assert!(!is_followed().await);
+    let reader = fill.reader();
+    assert!(is_followed().await);
+    drop(reader);
+    assert!(!is_followed().await);
+    assert!(Arc::ptr_eq(&fill, &flights.under_way(&"k").unwrap()));
+    drop(ask);
+    fill.done().await.unwrap();
+    assert!(flights.under_way(&"k").is_none());
+}

@@ -55,6 +55,26 @@ impl<H> FillWriter<H> {
         self.written
     }
 
+    /// Whether readers may have some of the body: then it can be gone on with, but not begun anew.
+    pub fn is_released(&self) -> bool {
+        self.fill.released_len() > 0
+    }
+
+    /// Whether anybody waits for the body or reads it just now.
+    pub fn is_followed(&self) -> bool {
+        self.fill.progress.receiver_count() > 0
+    }
+
+    /// Begins the body anew, with what another source sends.
+    ///
+    /// # Panics
+    /// When some of it is [released](FillWriter::is_released): readers would get a mixture.
+    pub fn restart(&mut self) {
+        assert!(!self.is_released(), "a body that readers have a part of cannot be begun anew");
+        self.fill.spool.clear();
+        (self.hasher, self.written, self.path) = (Hasher::default(), 0, None);
+    }
+
     /// The SHA-256 of all bytes written so far.
     pub fn digest_so_far(&self) -> Digest {
         self.hasher.digest()

@@ -6,7 +6,6 @@ use std::time::Duration;
 use shared::change::ChangeId;
 use shared::digest::Digest;
 
-use super::super::index::Family;
 use super::super::{Cache, CacheError, Status};
 use super::*;
 
@@ -51,6 +50,18 @@ fn metadata_is_read_back() {
     let (entry, _) = rig.store.disk(&key(LIST)).unwrap().unwrap();
     assert_eq!(*entry.meta, Meta { stored_at_ms: START_MS, ..given });
     assert_eq!(rig.store.age(&entry.meta), Duration::from_secs(7));
+}
+
+#[test]
+fn what_memory_keeps_of_a_fill_does_not_keep_the_fills_buffer() {
+    let rig = Rig::new();
+    let buffer = Bytes::from(body(1, 16 * 1024));
+    let small = buffer.slice(100..300);
+    let ticket = rig.store.ticket(&key(ZIP));
+    rig.store.commit(&ticket, meta(&small), Spooled::Memory(small.clone())).unwrap();
+    drop(small);
+    assert_eq!(rig.memory(ZIP).unwrap().0, buffer[100..300]);
+    assert!(buffer.is_unique());
 }
 
 #[test]
@@ -104,50 +115,6 @@ fn a_body_that_is_not_what_its_meta_says_is_refused() {
     assert!(matches!(rig.store.commit(&ticket, meta(&bytes), short), Err(CommitError::Storage(_))));
     assert!(rig.disk(ZIP).is_none());
     assert_eq!((rig.files(), rig.spool_files()), (0, 0));
-}
-
-#[test]
-fn a_damaged_file_is_a_miss_and_heals() {
-    type Damage = fn(&std::path::Path);
-    let damages: [(&str, Damage); 3] = [
-        ("short", |file| fs::write(file, b"short").unwrap()),
-        ("missing", |file| fs::remove_file(file).unwrap()),
-        ("other bytes", |file| fs::write(file, body(2, 100_000)).unwrap()),
-    ];
-    for (name, damage) in damages {
-        let rig = Rig::new();
-        let bytes = body(1, 100_000);
-        rig.commit(ZIP, &bytes).unwrap();
-        // Another entry needs the same bytes; its row must not keep the damage alive.
-        rig.commit("example.com/b/@v/v1.0.0.zip", &bytes).unwrap();
-        damage(&rig.store.files.path(&Digest::of(&bytes)));
-        let rig = rig.reopened();
-        assert_eq!(rig.disk(ZIP), None, "{name}");
-        assert_eq!(rig.disk("example.com/b/@v/v1.0.0.zip"), None, "{name}");
-        assert_eq!(rig.store.stats().damaged, 2, "{name}");
-        assert_eq!((rig.store.stats().disk_objects, rig.files()), (0, 0), "{name}");
-        rig.commit(ZIP, &bytes).unwrap();
-        assert_eq!(rig.disk(ZIP), Some((bytes, Freshness::Fresh)), "{name}");
-    }
-}
-
-#[test]
-fn damage_in_the_index_is_a_miss_and_heals() {
-    let rig = Rig::new();
-    rig.commit(ZIP, b"body").unwrap();
-    let rig = rig.reopened();
-    let mut batch = rig.store.index.batch();
-    batch.put(Family::Bodies, Digest::of(b"body").as_bytes(), b"bodY");
-    batch.write().unwrap();
-    assert_eq!(rig.disk(ZIP), None);
-    rig.commit(ZIP, b"body").unwrap();
-    let mut batch = rig.store.index.batch();
-    batch.put(Family::Entries, key(ZIP).bytes(), b"no row");
-    batch.write().unwrap();
-    assert_eq!(rig.disk(ZIP), None);
-    assert_eq!(rig.store.stats().damaged, 2);
-    rig.commit(ZIP, b"body").unwrap();
-    assert_eq!(rig.disk(ZIP).unwrap().0, b"body");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The cache as a whole, on a real disk, with a clock that the test sets.
 
 mod changing;
+mod clocks;
+mod damaged;
 mod evicting;
 mod keeping;
 mod killed;

@@ -1,11 +1,18 @@
 //! The edge's figures. The text given with each is its help at `/metrics`.
 
+mod cache;
+mod serving;
+mod sync;
+
 use std::time::Duration;
 
-use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
-use shared::telemetry::{HttpMetrics, RouteMetrics, counter, counter_vec, gauge, histogram, histogram_vec};
+use prometheus::{IntCounter, IntCounterVec, IntGauge};
+use shared::telemetry::{HttpMetrics, RouteMetrics, counter, counter_vec, gauge, histogram_vec};
 
-use crate::cache::Stats;
+pub(crate) use self::cache::CacheMetrics;
+pub(crate) use self::serving::ServingMetrics;
+pub(crate) use self::sync::SyncMetrics;
+use crate::limit::{Limits, Whose};
 
 /// The states of a breaker.
 const BREAKER_STATES: [&str; 3] = ["closed", "open", "half-open"];
@@ -24,22 +31,19 @@ pub(crate) struct Metrics {
     pub(crate) access_log_lost: IntCounter,
     /// Open client connections.
     pub(crate) connections: IntGauge,
+    /// What became of connections, and of the certificate.
+    pub(crate) serving: ServingMetrics,
     /// Bodies that broke off after their header was sent.
     pub(crate) broken_responses: IntCounter,
     /// Artefacts that pre-warming looked after.
     pub(crate) prewarm_artefacts: IntCounterVec,
-    /// Changes applied.
-    pub(crate) changes: IntCounterVec,
-    /// Holes in the change stream.
-    pub(crate) gaps: IntCounter,
-    /// What the manifest showed to have been missed.
-    pub(crate) repairs: IntCounterVec,
-    /// From the center's record of a change to its application here.
-    pub(crate) sync_duration: Histogram,
-    cache_evictions: IntCounter,
-    cache_damaged: IntCounter,
-    cache_bytes: prometheus::IntGaugeVec,
-    cache_objects: prometheus::IntGaugeVec,
+    /// How far changes are followed.
+    pub(crate) sync: SyncMetrics,
+    /// What the cache holds.
+    pub(crate) cache: CacheMetrics,
+    limited: IntCounterVec,
+    failovers: IntCounterVec,
+    waiting: prometheus::IntGaugeVec,
 }
 
 impl Metrics {
@@ -84,6 +88,7 @@ impl Metrics {
                 "Lines of the access log that were dropped because stderr did not take them in time.",
             ),
             connections: gauge("edge_connections", "Open client connections."),
+            serving: ServingMetrics::new(),
             broken_responses: counter(
                 "edge_broken_responses_total",
                 "Responses that broke off after their header was sent.",
@@ -93,22 +98,23 @@ impl Metrics {
                 "Artefacts that pre-warming looked after, by what came of them.",
                 &["result"],
             ),
-            changes: counter_vec("changes_total", "Change records applied, by the way they came.", &["channel"]),
-            gaps: counter("gaps_total", "Holes found in the change stream and closed from the feed."),
-            repairs: counter_vec(
-                "edge_repairs_total",
-                "Missed changes that the comparison with the center's manifest found and repaired.",
-                &["what"],
+            sync: SyncMetrics::new(),
+            cache: CacheMetrics::new(),
+            limited: counter_vec(
+                "edge_limited_total",
+                "Requests answered 429, by the limit they were over.",
+                &["limit"],
             ),
-            sync_duration: histogram(
-                "sync_duration_seconds",
-                "From the center's record of a change to its application at this edge.",
-                &[0.01, 0.05, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0],
+            failovers: counter_vec(
+                "edge_failovers_total",
+                "Bodies that another upstream went on with, by how: `resumed` in the middle, or `restarted`.",
+                &["how"],
             ),
-            cache_evictions: counter("cache_evictions_total", "Entries evicted from disk for space."),
-            cache_damaged: counter("cache_damaged_total", "Entries found damaged and removed."),
-            cache_bytes: shared::telemetry::gauge_vec("cache_bytes", "Bytes held, by tier.", &["tier"]),
-            cache_objects: shared::telemetry::gauge_vec("cache_objects", "Objects held, by tier.", &["tier"]),
+            waiting: shared::telemetry::gauge_vec(
+                "edge_fills_waiting",
+                "Fills that wait: for their client's rate, for a place among the fetches, or for one in the background.",
+                &["for"],
+            ),
         }
     }
 
@@ -152,17 +158,22 @@ impl Metrics {
         }
     }
 
-    /// Takes over what the cache counts itself.
-    pub(crate) fn cache_stats(&self, stats: &Stats) {
-        let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        self.cache_bytes.with_label_values(&["memory"]).set(signed(stats.memory_bytes));
-        self.cache_bytes.with_label_values(&["disk"]).set(signed(stats.disk_bytes));
-        self.cache_objects.with_label_values(&["memory"]).set(signed(stats.memory_objects));
-        self.cache_objects.with_label_values(&["disk"]).set(signed(stats.disk_objects));
-        // The cache's counts only grow, so the difference is what came since the last look.
-        let grow = |counter: &IntCounter, count: u64| counter.inc_by(count.saturating_sub(counter.get()));
-        grow(&self.cache_evictions, stats.evictions);
-        grow(&self.cache_damaged, stats.damaged);
+    /// Counts a request over a limit.
+    pub(crate) fn over_limit(&self, whose: Whose) {
+        self.limited.with_label_values(&[whose.as_str()]).inc();
+    }
+
+    /// Counts a body that another upstream went on with.
+    pub(crate) fn failover(&self, how: &str) {
+        self.failovers.with_label_values(&[how]).inc();
+    }
+
+    /// Takes over how many fills wait.
+    pub(crate) fn fills_waiting(&self, limits: &Limits) {
+        let (rate, place, background) = limits.waiting();
+        for (line, count) in [("rate", rate), ("place", place), ("background", background)] {
+            self.waiting.with_label_values(&[line]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     /// Counts a refused body.
