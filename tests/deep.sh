@@ -7,13 +7,21 @@ out=$(mktemp)
 trap 'rm -f "$out"' EXIT
 rows=
 run() { # WHAT TEST-FILE VARIABLE=VALUE...
-  local what=$1 test=$2 started=$SECONDS; shift 2
-  env "$@" cargo test --workspace --test "$test" -- --nocapture 2>&1 | tee "$out"
-  rows+="| $what | $* | $((SECONDS - started)) s |"$'\n'
+  local what=$1 test=$2; shift 2
+  timed "$what" "$*" env "$@" cargo test --workspace --test "$test" -- --nocapture
+}
+timed() { # WHAT HOW-MUCH COMMAND...
+  local what=$1 much=$2 started=$SECONDS; shift 2
+  "$@" 2>&1 | tee "$out"
+  rows+="| $what | $much | $((SECONDS - started)) s |"$'\n'
 }
 run 'kill -9 in the middle of fills and publishes, of the edge and of the center so often each' kills MODTIER_KILLS="${KILLS:-200}"
+run 'loss of power while the edge writes, so often' power_loss MODTIER_POWER_CUTS="${POWER_CUTS:-200}"
 run 'questions to golang.org/x/mod answered alike, so many for each operation' module_oracle MODTIER_CASES="${CASES:-400000}"
 run 'damaged zips judged as golang.org/x/mod/zip does' module_zip_oracle MODTIER_ZIPS="${ZIPS:-60000}"
+seconds=${FUZZ_SECONDS:-300}
+timed 'paths, tenants, cache keys, ranges, conditions and headers fuzzed, so long each, side by side' "MODTIER_FUZZ_SECONDS=$seconds" \
+  env MODTIER_FUZZ_SECONDS="$seconds" cargo test --workspace --bin modtier-edge --test headers -- fuzz --nocapture --test-threads 8
 {
   echo "# Deep tests"
   echo

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the checks stage by stage and prints the seconds each took beside its budget (2 cores, nothing cached: the clippy
 # stage comes first and compiles RocksDB).
-#   stages.sh lint|test|deep
+#   stages.sh lint|test|deep|soak
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -52,26 +52,33 @@ generated_docs() { # the pages made from the binaries are those in the tree
 lint() {
   stage prerequisites 60 deploy/prerequisites.sh build redis test
   stage format 10 cargo fmt --all --check
-  stage clippy 1140 cargo clippy --quiet --workspace --all-targets -- -D warnings
+  stage clippy 1100 cargo clippy --quiet --workspace --all-targets -- -D warnings
 }
 
-case ${1:?lint, test or deep} in
+case ${1:?lint, test, deep or soak} in
   lint) lint ;;
   test)
     lint
-    stage build 400 cargo build --quiet --workspace --bins
-    stage 'build tests' 170 cargo test --quiet --workspace --no-run
+    stage build 350 cargo build --quiet --workspace --bins
+    stage 'build tests' 300 cargo test --quiet --workspace --no-run
     stage 'api docs' 30 env RUSTDOCFLAGS='-D warnings' cargo doc --quiet --workspace --no-deps --document-private-items
     stage 'generated docs' 5 generated_docs
     stage 'prometheus rules' 5 rules
     stage 'dependencies' 90 deny
     stage 'unit tests' 60 cargo test --workspace --lib --bins
-    stage 'end to end' 300 cargo test --workspace --test '*'
+    stage 'fuzz, 20 s each' 60 env MODTIER_FUZZ_SECONDS=20 cargo test --workspace --bin modtier-edge --test headers -- fuzz --nocapture --test-threads 8
+    stage 'end to end' 330 cargo test --workspace --test '*'
     ;;
   deep)
     stage prerequisites 60 deploy/prerequisites.sh build redis test
     stage build 1500 cargo build --quiet --workspace --bins
     stage 'deep' 7200 tests/deep.sh docs/deep.md
     ;;
-  *) echo "stages: unknown set '$1' (lint, test, deep)" >&2; exit 2 ;;
+  soak)
+    seconds=${SOAK_SECONDS:-300}
+    stage prerequisites 60 deploy/prerequisites.sh build redis test
+    stage build 1500 cargo build --quiet --workspace --bins
+    stage soak $((seconds + 300)) env MODTIER_SOAK_SECONDS="$seconds" cargo test --workspace --test soak -- --nocapture
+    ;;
+  *) echo "stages: unknown set '$1' (lint, test, deep, soak)" >&2; exit 2 ;;
 esac

@@ -39,6 +39,8 @@ pub struct Cluster {
     pub redis: Option<RedisServer>,
     edge_address: String,
     edge_admin: String,
+    edge_tls: Option<String>,
+    edge_h2c: Option<String>,
     center_address: String,
     token: String,
     dir: TempDir,
@@ -124,6 +126,8 @@ impl ClusterBuilder {
             redis,
             edge_address: url(&listen(&at_edge)),
             edge_admin,
+            edge_tls: at_edge.tls.clone(),
+            edge_h2c: at_edge.h2c.clone(),
             center_address,
             token,
             dir,
@@ -210,6 +214,22 @@ impl Cluster {
     /// What a developer puts into GOPROXY.
     pub fn goproxy(&self) -> String {
         self.edge_address.clone()
+    }
+
+    /// `https://host:port` of the edge, which was told to listen with TLS.
+    ///
+    /// # Panics
+    /// When it was not.
+    pub fn tls_url(&self) -> String {
+        format!("https://{}", self.edge_tls.as_deref().expect("the edge was given an address for TLS"))
+    }
+
+    /// `http://host:port` of the edge's listener for HTTP/2 without TLS.
+    ///
+    /// # Panics
+    /// When it was given none.
+    pub fn h2c_url(&self) -> String {
+        url(self.edge_h2c.as_deref().expect("the edge was given an address for h2c"))
     }
 
     /// Requests to the edge.
@@ -303,7 +323,7 @@ impl Cluster {
     }
 }
 
-async fn ready(name: &str, base: &str, process: &mut Process) {
+pub(crate) async fn ready(name: &str, base: &str, process: &mut Process) {
     let web = Web::new(base);
     until(&format!("{name} is ready"), READY_LIMIT, async || {
         if let Some(status) = process.exited() {
@@ -318,7 +338,7 @@ fn listen(announcement: &Announcement) -> String {
     announcement.listen.clone().expect("the server announces its address")
 }
 
-fn url(address: &str) -> String {
+pub(crate) fn url(address: &str) -> String {
     format!("http://{address}")
 }
 

@@ -14,10 +14,13 @@
 //! # }
 //! ```
 
+mod authority;
 mod cluster;
 mod deadline;
+pub mod frames;
 mod go_client;
 pub mod gosuite;
+mod lone_edge;
 mod module_zip;
 pub mod objects;
 pub mod oracle;
@@ -25,15 +28,20 @@ mod origin;
 mod process;
 pub mod raw;
 mod redis_server;
+mod sandbox;
 mod seed;
+pub mod soak;
 mod web;
 
+pub use authority::Authority;
 pub use cluster::{Cluster, ClusterBuilder};
 pub use deadline::{until, until_some};
 pub use go_client::{GoClient, GoOutput, public_mirror};
+pub use lone_edge::{LoneEdge, LoneEdgeBuilder};
 pub use module_zip::{BuiltModule, Module, hash1, pseudo_version};
-pub use origin::{Fault, Origin, Seen};
+pub use origin::{Face, Fault, Origin, Seen};
 pub use process::{Process, ProcessSpec, binary, workspace};
 pub use redis_server::RedisServer;
+pub use sandbox::Sandbox;
 pub use seed::Seed;
 pub use web::{Reply, Web};

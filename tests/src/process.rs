@@ -27,6 +27,10 @@ pub(crate) struct Announcement {
     #[serde(default)]
     pub(crate) listen: Option<String>,
     #[serde(default)]
+    pub(crate) tls: Option<String>,
+    #[serde(default)]
+    pub(crate) h2c: Option<String>,
+    #[serde(default)]
     pub(crate) admin: Option<String>,
 }
 
@@ -195,6 +199,12 @@ impl Process {
     /// The resident memory it has now, in bytes (`VmRSS`).
     pub fn memory_bytes(&self) -> u64 {
         self.status_bytes("VmRSS:")
+    }
+
+    /// How many descriptors it has open now.
+    pub fn descriptors(&self) -> usize {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.pid()));
+        open.expect("a living process has descriptors").count()
     }
 
     fn status_bytes(&self, key: &str) -> u64 {

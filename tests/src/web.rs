@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use reqwest::header::HeaderMap;
-use reqwest::{Method, RequestBuilder};
+use reqwest::{ClientBuilder, Method, RequestBuilder, Version};
+
+use crate::authority::Authority;
 
 /// A client with a base URL.
 #[derive(Debug, Clone)]
@@ -19,6 +21,8 @@ pub struct Web {
 pub struct Reply {
     /// The status.
     pub status: u16,
+    /// The version of HTTP that was spoken.
+    pub version: Version,
     /// The headers.
     pub headers: HeaderMap,
     /// The body, as far as it came.
@@ -30,15 +34,27 @@ pub struct Reply {
 impl Web {
     /// Requests below this base; each may take two minutes.
     pub fn new(base: &str) -> Self {
+        Self::with(base, |client| client)
+    }
+
+    /// Requests by a client that is made otherwise.
+    ///
+    /// # Panics
+    /// When it cannot be made so.
+    pub fn with(base: &str, change: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Self {
         // Ring is chosen once a process; a second choice is the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
-            .timeout(Duration::from_mins(2))
-            .build()
-            .expect("a client without files or addresses can be built");
+            .timeout(Duration::from_mins(2));
+        let client = change(client).build().expect("a client without files or addresses can be built");
         Self { client, base: base.trim_end_matches('/').to_owned() }
+    }
+
+    /// Requests over TLS to a server whose certificate is from this authority and no other.
+    pub fn trusting(base: &str, authority: &Authority) -> Self {
+        Self::with(base, |client| client.tls_certs_only([authority.root()]))
     }
 
     /// A request to be added to. `path` is below the base.
@@ -78,7 +94,7 @@ impl Web {
     /// Sends and reads to the end.
     pub async fn send(request: RequestBuilder) -> Result<Reply, String> {
         let answer = request.send().await.map_err(|error| format!("{error:?}"))?;
-        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let (status, version, headers) = (answer.status().as_u16(), answer.version(), answer.headers().clone());
         let (mut body, mut complete) = (Vec::new(), true);
         let mut stream = answer.bytes_stream();
         while let Some(chunk) = stream.next().await {
@@ -89,7 +105,7 @@ impl Web {
                 break;
             }
         }
-        Ok(Reply { status, headers, body: body.into(), complete })
+        Ok(Reply { status, version, headers, body: body.into(), complete })
     }
 }
 

@@ -9,16 +9,16 @@ use futures_util::stream::FuturesUnordered;
 use modtier_tests::{BuiltModule, Cluster, Fault, Module, Origin, Web};
 use reqwest::Method;
 
-const CLIENTS: usize = 500;
+const CLIENTS: usize = 1000;
 const GROWTH_BYTES_MAX: u64 = 100 * 1024 * 1024;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn five_hundred_cold_requests_are_one_at_the_origin_and_grow_no_process() {
+async fn a_thousand_cold_requests_are_one_at_the_origin_and_grow_no_process() {
     let origin = Origin::start().await;
-    let module = Module::new("example.com/big", "v1.0.0").package().ballast(20 * 1024 * 1024, 7).build();
+    let module = Module::new("example.com/big", "v1.0.0").package().ballast(12 * 1024 * 1024, 7).build();
     origin.publish(&module);
     // Slow enough that the crowd stands there while the zip is still coming.
-    origin.fault(&module.zip_path(), Fault::Slow(8 * 1024 * 1024));
+    origin.fault(&module.zip_path(), Fault::Slow(4 * 1024 * 1024));
     let cluster = Cluster::of(&origin).start().await;
     let before: BTreeMap<_, _> =
         [("edge", cluster.edge.memory_bytes()), ("center", cluster.center.memory_bytes())].into();
@@ -40,7 +40,7 @@ async fn five_hundred_cold_requests_are_one_at_the_origin_and_grow_no_process() 
     }
 }
 
-/// Compares as the bytes come: five hundred copies of the zip would be ten gigabytes.
+/// Compares as the bytes come: a thousand copies of the zip would be twelve gigabytes.
 async fn receives(web: Web, module: BuiltModule) {
     let answer = web.request(Method::GET, &module.zip_path()).send().await.unwrap();
     assert_eq!(answer.status(), 200);

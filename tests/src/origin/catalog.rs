@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
+use super::face::CHANGE_HEAD;
 use crate::BuiltModule;
 use crate::module_zip::escape;
 
@@ -20,6 +23,8 @@ pub(super) struct Catalog {
 pub(super) struct Body {
     pub(super) bytes: Bytes,
     pub(super) etag: String,
+    /// The header lines by which a center proves it.
+    pub(super) proof: String,
 }
 
 impl Catalog {
@@ -44,8 +49,10 @@ impl Catalog {
     }
 
     pub(super) fn set(&mut self, path: &str, bytes: Bytes) {
-        let etag = format!("\"{}\"", hex::encode(Sha256::digest(&bytes)));
-        self.bodies.insert(path.to_owned(), Body { bytes, etag });
+        let digest = Sha256::digest(&bytes);
+        let etag = format!("\"{}\"", hex::encode(digest));
+        let proof = format!("Repr-Digest: sha-256=:{}:\r\nX-Change-Id: {CHANGE_HEAD}\r\n", STANDARD.encode(digest));
+        self.bodies.insert(path.to_owned(), Body { bytes, etag, proof });
     }
 
     pub(super) fn get(&self, path: &str) -> Option<Body> {

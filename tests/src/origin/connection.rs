@@ -2,13 +2,14 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
 use super::catalog::Body;
+use super::face::{self as administration, Face};
 use super::{Fault, Seen, State, lock};
 
 /// Whether the connection may carry another request.
@@ -20,13 +21,16 @@ enum Then {
 pub(super) async fn serve(stream: TcpStream, state: Arc<State>) {
     let _ = stream.set_nodelay(true);
     let mut stream = BufReader::new(stream);
-    while let Ok(Some(seen)) = read_request(&mut stream).await {
-        let (path, is_head) = (seen.path.clone(), seen.method == "HEAD");
-        let known = seen.header("if-none-match").map(str::to_owned);
-        let body = lock(&state.catalog).get(&path);
+    while let Ok(Some((seen, target))) = read_request(&mut stream).await {
+        let asked = Asked::of(&seen, &target);
+        let body = lock(&state.catalog).get(&seen.path);
+        let fault = lock(&state.script).take(&seen.path);
         lock(&state.seen).push(seen);
-        let fault = lock(&state.script).take(&path);
-        let answer = Answer { body, is_head, known };
+        let latency = *lock(&state.latency);
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
+        let answer = Answer { body, asked };
         match answer.send(&mut stream, fault).await {
             Ok(Then::Next) => {}
             Ok(Then::Close) | Err(_) => break,
@@ -34,33 +38,59 @@ pub(super) async fn serve(stream: TcpStream, state: Arc<State>) {
     }
 }
 
+/// What decides the form of an answer.
+struct Asked {
+    target: String,
+    is_head: bool,
+    /// `If-None-Match`.
+    known: Option<String>,
+    /// `If-Match`.
+    wanted: Option<String>,
+    /// The first byte that is asked for, where the rest of a body is.
+    from: Option<usize>,
+    face: Face,
+}
+
+impl Asked {
+    fn of(seen: &Seen, target: &str) -> Self {
+        let from = seen.header("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+        Self {
+            target: target.to_owned(),
+            is_head: seen.method == "HEAD",
+            known: seen.header("if-none-match").map(str::to_owned),
+            wanted: seen.header("if-match").map(str::to_owned),
+            from,
+            face: seen.face,
+        }
+    }
+}
+
 struct Answer {
     body: Option<Body>,
-    is_head: bool,
-    known: Option<String>,
+    asked: Asked,
 }
 
 impl Answer {
     async fn send(self, stream: &mut BufReader<TcpStream>, fault: Option<Fault>) -> io::Result<Then> {
         match fault {
-            None => self.whole(stream).await,
+            None => self.right(stream).await,
             Some(Fault::ResetAtOnce) => reset(stream),
             Some(Fault::Delay(delay)) => {
                 tokio::time::sleep(delay).await;
-                self.whole(stream).await
+                self.right(stream).await
             }
-            Some(Fault::Status(status)) => plain(stream, status, "", "scripted").await,
+            Some(Fault::Status(status)) => plain(stream, status, "", self.line("scripted")).await,
             Some(Fault::TooMany(seconds)) => {
-                plain(stream, 429, &format!("Retry-After: {seconds}\r\n"), "scripted").await
+                plain(stream, 429, &format!("Retry-After: {seconds}\r\n"), self.line("scripted")).await
             }
-            Some(Fault::Replace(bytes)) => {
-                head(stream, bytes.len(), "").await?;
-                stream.write_all(&bytes).await?;
-                Ok(Then::Next)
-            }
+            // The other faults break bodies, and these have none that could break.
+            Some(_) if self.asked.is_head || self.asked.face == Face::Administration => self.right(stream).await,
+            Some(Fault::Replace(bytes)) => self.whole(stream, &bytes).await,
             Some(Fault::Stall(len)) => {
                 self.part(stream, len).await?;
-                std::future::pending().await
+                // Until the client gives up: its end of the connection closes.
+                stream.read_to_end(&mut Vec::new()).await?;
+                Ok(Then::Close)
             }
             Some(Fault::Truncate(len)) => {
                 self.part(stream, len).await?;
@@ -72,40 +102,89 @@ impl Answer {
                 reset(stream)
             }
             Some(Fault::TruncateChunked(len)) => self.chunked_part(stream, len).await,
-            Some(Fault::Flip(at)) => self.flipped(stream, at).await,
+            Some(Fault::Flip(at)) => {
+                let mut bytes = self.bytes().to_vec();
+                if let Some(last) = bytes.len().checked_sub(1) {
+                    bytes[at.min(last)] ^= 0xff;
+                }
+                self.whole(stream, &bytes).await
+            }
             Some(Fault::Slow(rate)) => self.slow(stream, rate).await,
         }
     }
 
-    async fn whole(self, stream: &mut BufReader<TcpStream>) -> io::Result<Then> {
-        let Some(body) = self.body else { return plain(stream, 404, "", "not found: no such file").await };
-        if self.known.as_ref() == Some(&body.etag) {
+    async fn right(self, stream: &mut BufReader<TcpStream>) -> io::Result<Then> {
+        if self.asked.face == Face::Administration {
+            let (head, text) = administration::answer(&self.asked.target).await;
+            return plain(stream, 200, &head, self.line(&text)).await;
+        }
+        let Some(body) = &self.body else {
+            return plain(stream, 404, "", self.line("not found: no such file")).await;
+        };
+        if self.asked.known.as_ref() == Some(&body.etag) {
             stream.write_all(format!("HTTP/1.1 304 Not Modified\r\nETag: {}\r\n\r\n", body.etag).as_bytes()).await?;
             return Ok(Then::Next);
         }
-        head(stream, body.bytes.len(), &format!("ETag: {}\r\n", body.etag)).await?;
-        if !self.is_head {
-            stream.write_all(&body.bytes).await?;
+        if self.asked.wanted.as_ref().is_some_and(|wanted| *wanted != body.etag) {
+            return plain(stream, 412, "", self.line("another body by now")).await;
+        }
+        self.whole(stream, &self.bytes()).await
+    }
+
+    /// These bytes with the head of the right answer.
+    async fn whole(&self, stream: &mut BufReader<TcpStream>, bytes: &[u8]) -> io::Result<Then> {
+        self.head(stream, bytes.len()).await?;
+        if !self.asked.is_head {
+            stream.write_all(bytes).await?;
         }
         Ok(Then::Next)
     }
 
-    fn bytes(self) -> Bytes {
-        self.body.map(|body| body.bytes).unwrap_or_default()
+    /// The bytes of the right answer: the whole body, or its rest.
+    fn bytes(&self) -> Bytes {
+        let whole = self.body.as_ref().map(|body| body.bytes.clone()).unwrap_or_default();
+        whole.slice(self.start().unwrap_or(0)..)
     }
 
-    async fn part(self, stream: &mut BufReader<TcpStream>, len: usize) -> io::Result<()> {
+    /// Where the rest begins, if only the rest is asked for. Only a center's face knows ranges.
+    fn start(&self) -> Option<usize> {
+        let len = self.body.as_ref()?.bytes.len();
+        self.asked.from.filter(|&from| self.asked.face == Face::Center && from < len)
+    }
+
+    async fn head(&self, stream: &mut BufReader<TcpStream>, len: usize) -> io::Result<()> {
+        let head = match (self.start(), &self.body) {
+            (Some(start), Some(body)) => {
+                let whole = body.bytes.len();
+                format!("HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {start}-{}/{whole}\r\n", whole - 1)
+            }
+            _ => "HTTP/1.1 200 OK\r\n".to_owned(),
+        };
+        let rest = format!("Content-Length: {len}\r\n{}\r\n", self.about());
+        stream.write_all((head + &rest).as_bytes()).await
+    }
+
+    /// What the head says of the body besides its length.
+    fn about(&self) -> String {
+        let Some(body) = &self.body else { return String::new() };
+        let etag = format!("ETag: {}\r\n", body.etag);
+        if self.asked.face == Face::Center { etag + &body.proof } else { etag }
+    }
+
+    async fn part(&self, stream: &mut BufReader<TcpStream>, len: usize) -> io::Result<()> {
         let bytes = self.bytes();
-        assert!(len < bytes.len() || bytes.is_empty(), "a part of {len} bytes of {} is no part", bytes.len());
-        head(stream, bytes.len(), "").await?;
-        stream.write_all(&bytes[..len.min(bytes.len())]).await?;
+        let is_part = len < bytes.len() || bytes.is_empty() || self.asked.face == Face::Center;
+        assert!(is_part, "a part of {len} bytes of {} is no part", bytes.len());
+        self.head(stream, bytes.len()).await?;
+        stream.write_all(&bytes[..len.min(bytes.len().saturating_sub(1))]).await?;
         stream.flush().await
     }
 
-    async fn chunked_part(self, stream: &mut BufReader<TcpStream>, len: usize) -> io::Result<Then> {
+    async fn chunked_part(&self, stream: &mut BufReader<TcpStream>, len: usize) -> io::Result<Then> {
         let bytes = self.bytes();
         let part = &bytes[..len.min(bytes.len())];
-        stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await?;
+        let head = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n{}\r\n", self.about());
+        stream.write_all(head.as_bytes()).await?;
         for chunk in part.chunks(8 * 1024) {
             stream.write_all(format!("{:x}\r\n", chunk.len()).as_bytes()).await?;
             stream.write_all(chunk).await?;
@@ -115,17 +194,9 @@ impl Answer {
         Ok(Then::Close)
     }
 
-    async fn flipped(self, stream: &mut BufReader<TcpStream>, at: usize) -> io::Result<Then> {
-        let mut bytes = self.bytes().to_vec();
-        bytes[at] ^= 0xff;
-        head(stream, bytes.len(), "").await?;
-        stream.write_all(&bytes).await?;
-        Ok(Then::Next)
-    }
-
-    async fn slow(self, stream: &mut BufReader<TcpStream>, rate: usize) -> io::Result<Then> {
+    async fn slow(&self, stream: &mut BufReader<TcpStream>, rate: usize) -> io::Result<Then> {
         let bytes = self.bytes();
-        head(stream, bytes.len(), "").await?;
+        self.head(stream, bytes.len()).await?;
         let mut ticks = tokio::time::interval(Duration::from_millis(20));
         for chunk in bytes.chunks((rate / 50).max(1)) {
             ticks.tick().await;
@@ -134,10 +205,11 @@ impl Answer {
         }
         Ok(Then::Next)
     }
-}
 
-async fn head(stream: &mut BufReader<TcpStream>, len: usize, more: &str) -> io::Result<()> {
-    stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {len}\r\n{more}\r\n").as_bytes()).await
+    /// A short text, or nothing where only the head is asked for.
+    fn line<'a>(&self, text: &'a str) -> &'a str {
+        if self.asked.is_head { "" } else { text }
+    }
 }
 
 async fn plain(stream: &mut BufReader<TcpStream>, status: u16, more: &str, text: &str) -> io::Result<Then> {
@@ -155,7 +227,7 @@ fn reset(stream: &BufReader<TcpStream>) -> io::Result<Then> {
 }
 
 /// The next request, or `None` at the end of the connection.
-async fn read_request(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Seen>> {
+async fn read_request(stream: &mut BufReader<TcpStream>) -> io::Result<Option<(Seen, String)>> {
     let mut line = String::new();
     if stream.read_line(&mut line).await? == 0 {
         return Ok(None);
@@ -172,7 +244,8 @@ async fn read_request(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Se
             headers.push((name.trim().to_lowercase(), value.trim().to_owned()));
         }
     }
-    Ok(Some(Seen { method, path: decode(target.trim_start_matches('/')), headers }))
+    let (face, below) = Face::of(target.trim_start_matches('/'));
+    Ok(Some((Seen { method, face, path: decode(below), headers, at: Instant::now() }, target.clone())))
 }
 
 /// Undoes percent-encoding; `go` writes `%21` for `!`.

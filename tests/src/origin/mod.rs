@@ -5,14 +5,19 @@
 
 mod catalog;
 mod connection;
+mod face;
 mod fault;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::{JoinHandle, JoinSet};
 
+pub(crate) use self::face::CHANGE_HEAD;
+pub use self::face::Face;
 pub use self::fault::Fault;
 
 use self::catalog::Catalog;
@@ -32,10 +37,14 @@ pub struct Origin {
 pub struct Seen {
     /// `GET` or `HEAD`.
     pub method: String,
-    /// The path below the base, percent-decoded: `example.com/a/@v/list`.
+    /// What it was asked as.
+    pub face: Face,
+    /// The path below the base or below the center's repository, percent-decoded: `example.com/a/@v/list`.
     pub path: String,
     /// Header names in lower case, and values.
     pub headers: Vec<(String, String)>,
+    /// When its header had come.
+    pub at: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +52,7 @@ struct State {
     catalog: Mutex<Catalog>,
     script: Mutex<Script>,
     seen: Mutex<Vec<Seen>>,
+    latency: Mutex<Duration>,
 }
 
 impl Origin {
@@ -58,7 +68,7 @@ impl Origin {
         Self { address, state, accepting }
     }
 
-    /// What a center takes as upstream, and `go` as GOPROXY.
+    /// What a center takes as upstream, `go` as GOPROXY, and an edge as center.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -84,8 +94,8 @@ impl Origin {
     }
 
     /// Serves these bytes at this path below the base.
-    pub fn set(&self, path: &str, body: impl Into<Vec<u8>>) {
-        lock(&self.state.catalog).set(path, body.into().into());
+    pub fn set(&self, path: &str, body: impl Into<Bytes>) {
+        lock(&self.state.catalog).set(path, body.into());
     }
 
     /// Misbehaves from now on wherever the path contains `part`; the newest rule that matches counts.
@@ -101,6 +111,11 @@ impl Origin {
     /// Behaves well again.
     pub fn heal(&self) {
         lock(&self.state.script).clear();
+    }
+
+    /// From now on every answer begins so much later, as if the origin were far away.
+    pub fn set_latency(&self, latency: Duration) {
+        *lock(&self.state.latency) = latency;
     }
 
     /// Every request so far.

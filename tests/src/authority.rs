@@ -1,0 +1,70 @@
+//! A certificate of a local authority, made as `make run TLS=1` makes it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::process::workspace;
+
+/// An authority and a certificate for loopback that it signed.
+#[derive(Debug)]
+pub struct Authority {
+    dir: TempDir,
+}
+
+impl Authority {
+    /// A new one.
+    ///
+    /// # Panics
+    /// When openssl is missing.
+    pub fn new() -> Self {
+        let dir =
+            tempfile::Builder::new().prefix("modtier-tls-").tempdir().expect("the temporary directory is writable");
+        let script = workspace().join("deploy/local/certificate.sh");
+        let output = Command::new(script).arg(dir.path()).args(["localhost", "127.0.0.1"]).output();
+        let output = output.unwrap_or_else(|error| panic!("deploy/local/certificate.sh: {error}"));
+        assert!(output.status.success(), "certificate.sh:\n{}", String::from_utf8_lossy(&output.stderr));
+        Self { dir }
+    }
+
+    /// What clients trust.
+    pub fn certificate(&self) -> PathBuf {
+        self.dir.path().join("authority.pem")
+    }
+
+    /// What clients of reqwest trust.
+    ///
+    /// # Panics
+    /// When the authority's certificate was removed.
+    pub fn root(&self) -> reqwest::Certificate {
+        let pem = std::fs::read(self.certificate()).expect("the authority's certificate is there");
+        reqwest::Certificate::from_pem(&pem).expect("the authority's certificate is one")
+    }
+
+    /// The server's certificate.
+    pub fn server_certificate(&self) -> PathBuf {
+        self.dir.path().join("server.pem")
+    }
+
+    /// The server's key.
+    pub fn server_key(&self) -> PathBuf {
+        self.dir.path().join("server.key")
+    }
+
+    /// Puts the server's certificate and key where a server looks for them.
+    ///
+    /// # Panics
+    /// When the folder is not writable.
+    pub fn install(&self, folder: &Path) {
+        for (from, to) in [(self.server_certificate(), "server.pem"), (self.server_key(), "server.key")] {
+            std::fs::copy(from, folder.join(to)).expect("the test's folder is writable");
+        }
+    }
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
