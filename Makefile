@@ -14,23 +14,23 @@ export CXX = ccache c++
 export BIN = $(CARGO_TARGET_DIR)/debug
 
 # What `make run` and `make up` pass on; see deploy/local/up.sh.
-export DATA EDGE EDGE_ADMIN CENTER UPSTREAM SUMDB VERIFY REDIS
+export DATA EDGE EDGE_ADMIN CENTER UPSTREAM SUMDB VERIFY REDIS TLS
 
-NEEDS_REDIS := $(if $(filter-out 0,$(REDIS)),redis)
+NEEDS := $(if $(filter-out 0,$(REDIS)),redis) $(if $(filter-out 0,$(TLS)),tls)
 
-.PHONY: help run up build test deep lint bench docs clean
+.PHONY: help run up build test deep soak lint bench docs clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: build ## build, start center, edge and syncer here, show a first download (REDIS=1: with Redis Streams)
+run: build ## build, start center, edge and syncer here, show a first download (REDIS=1: with Redis Streams; TLS=1: with a certificate)
 	@exec deploy/local/up.sh --sample
 
 up: build ## the same without the download, for scripts; writes $$DATA/run.json when ready
 	@exec deploy/local/up.sh
 
 build: ## the three binaries
-	@deploy/prerequisites.sh build $(NEEDS_REDIS)
+	@deploy/prerequisites.sh build $(NEEDS)
 	@cargo build --quiet --workspace --bins
 
 test: ## everything: format, lints, docs, unit, property and end-to-end tests
@@ -39,13 +39,16 @@ test: ## everything: format, lints, docs, unit, property and end-to-end tests
 deep: ## what takes longer: hundreds of kills, millions of generated cases; figures go to docs/deep.md
 	@tests/stages.sh deep
 
+soak: ## five minutes of mixed load under random faults (SOAK_SECONDS=3600: longer; MODTIER_SEED=…: the same choices again)
+	@tests/stages.sh soak
+
 lint: ## the quick check: format and lints
 	@tests/stages.sh lint
 
-bench: ## ours and nginx in turn; figures go to docs/bench.md
+bench: ## ours, nginx and a Go file server in turn, a million entries, crowds, choice of center; figures go to docs/benchmarks.md
 	@deploy/prerequisites.sh build bench
-	@cargo build --quiet --release --workspace --bins
-	@tests/bench/hits.sh "$(CARGO_TARGET_DIR)/release" docs/bench.md
+	@cargo build --quiet --release --workspace --bins --examples
+	@tests/bench/all.sh "$(abspath $(CARGO_TARGET_DIR))/release" "$(CURDIR)/docs/benchmarks.md"
 
 docs: build ## write the generated pages: the settings of each binary
 	@mkdir -p docs/configuration

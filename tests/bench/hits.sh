@@ -1,27 +1,43 @@
 #!/usr/bin/env bash
-# hits.sh BIN-FOLDER REPORT: warm hits of the edge and of nginx's cache before the same center, in turn, three rounds; prints the ratio of medians.
+# hits.sh BIN-FOLDER REPORT: warm hits of the edge, of nginx's cache before the same center and of a plain Go file server, in turn.
 # Absolute figures depend on the machine and mean nothing by themselves. Modules are published to a center of the bench's own: no network.
+# BENCH_SECONDS (5) is the length of a round, BENCH_ROUNDS (3) their number.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-bin=$1 report=$2 seconds=${BENCH_SECONDS:-5} rounds=3
+. tests/bench/report.sh
+bin=$1 report=$2 seconds=${BENCH_SECONDS:-5} rounds=${BENCH_ROUNDS:-3}
 work=$(mktemp -d)
-up= nginx=
+started=()
 stop() {
-  [ -z "$nginx" ] || { kill "$nginx" && wait "$nginx"; } 2>/dev/null || true
-  [ -z "$up" ] || { kill "$up" && wait "$up"; } 2>/dev/null || true
+  local pid
+  for pid in "${started[@]}"; do { kill "$pid" && wait "$pid"; } 2>/dev/null || true; done
   rm -rf "$work"
 }
 trap stop EXIT
+await() { # FILE PID LOG
+  local deadline=$((SECONDS + 60))
+  until [ -s "$1" ]; do
+    kill -0 "$2" 2>/dev/null && [ $SECONDS -lt $deadline ] || { cat "$3" >&2; exit 1; }
+    sleep 0.1
+  done
+}
+free_ports() { # COUNT
+  python3 -c 'import socket, sys
+held = [socket.create_server(("127.0.0.1", 0)) for _ in range(int(sys.argv[1]))]
+print(*(s.getsockname()[1] for s in held))' "$1"
+}
+read -r edge_tls_port peer_port peer_tls_port <<<"$(free_ports 3)"
 
+# --- the three servers ----------------------------------------------------------------------------------------------------------
+openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 \
+  -keyout "$work/key.pem" -out "$work/certificate.pem" 2>/dev/null
+export MODTIER_EDGE_TLS_LISTEN=127.0.0.1:$edge_tls_port MODTIER_EDGE_TLS_CERTIFICATE=$work/certificate.pem MODTIER_EDGE_TLS_KEY=$work/key.pem
 BIN=$bin DATA=$work/data EDGE=127.0.0.1:0 EDGE_ADMIN=127.0.0.1:0 CENTER=127.0.0.1:0 UPSTREAM=http://127.0.0.1:9 SUMDB=off VERIFY=off REDIS= \
   deploy/local/up.sh >"$work/up.log" 2>&1 &
-up=$!
-deadline=$((SECONDS + 60))
-until [ -e "$work/data/run.json" ]; do
-  kill -0 $up 2>/dev/null && [ $SECONDS -lt $deadline ] || { cat "$work/up.log" >&2; exit 1; }
-  sleep 0.1
-done
+started+=($!)
+await "$work/data/run.json" $! "$work/up.log"
 edge=$(jq -r .edge "$work/data/run.json") center=$(jq -r .center "$work/data/run.json")
+edge_pid=$(jq -r .pids.edge "$work/data/run.json")
 
 # A module whose zip has 1 MB that does not compress, and whose go.mod has 20 KB.
 module=bench.example/hits version=v1.0.0
@@ -31,40 +47,95 @@ mkdir -p "$root"
 head -c 1000000 /dev/urandom >"$root/data.bin"
 (cd "$work/zip" && zip -qr ../module.zip . -i '*.mod' '*.bin')
 curl -fsS -o /dev/null -u ":$(cat "$work/data/token")" -T "$work/module.zip" "$center/api/go/golang-local/$module/@v/$version.zip"
+artefacts=("@v/$version.info" "@v/$version.mod" "@v/$version.zip" "@v/list" "@latest")
 
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 mkdir -p "$work/nginx"
-sed "s#USER#$(id -un)#; s#GROUP#$(id -gn)#; s#LISTEN#127.0.0.1:$port#; s#http://CENTER#$center#" tests/bench/nginx.conf >"$work/nginx/nginx.conf"
+sed "s#USER#$(id -un)#; s#GROUP#$(id -gn)#; s#LISTEN#127.0.0.1:$peer_port#; s#TLS ssl#127.0.0.1:$peer_tls_port ssl#; s#http://CENTER#$center#
+  s#CERTIFICATE#$work/certificate.pem#; s#KEY;#$work/key.pem;#" tests/bench/nginx.conf >"$work/nginx/nginx.conf"
 PATH=$PATH:/usr/sbin nginx -p "$work/nginx" -c "$work/nginx/nginx.conf" -e "$work/nginx/error.log" &
-nginx=$!
-peer=http://127.0.0.1:$port
+started+=($!)
+nginx_pid=$!
 
+mkdir -p "$work/files/$module/@v"
+for artefact in "${artefacts[@]}"; do curl -fsS -o "$work/files/$module/$artefact" "$center/api/go/golang-virtual/$module/$artefact"; done
+(cd tests/bench/fileserver && go build -o "$work/fileserver" .)
+"$work/fileserver" "$work/files" "$work/fileserver.address" &
+started+=($!)
+go_pid=$!
+await "$work/fileserver.address" $go_pid /dev/null
+
+# --- measuring ------------------------------------------------------------------------------------------------------------------
 median() { sort -g | sed -n "$(((rounds + 1) / 2))p"; }
-load() { # URL -> requests per second and p99
-  wrk -t2 -c64 -d"${seconds}s" --latency "$1" | awk '/99%/ { p99 = $2 } /Requests\/sec/ { rate = $2 } /Non-2xx|Socket errors/ { print > "/dev/stderr" } END { print rate, p99 }'
-}
-{
-  echo "# Benchmarks"
-  echo
-  echo "Written by \`make bench\` on $(nproc) cores. Warm hits, \`wrk -t2 -c64\`, $rounds rounds of $seconds s each, ours and nginx in turn; access log on for both."
-  echo "Only the ratio means anything."
-  echo
-  echo "| hits | edge, requests/s | nginx proxy_cache | ratio | p99 edge | p99 nginx |"
-  echo "|---|---|---|---|---|---|"
-} >"$work/report"
-for artefact in @v/$version.info @v/$version.mod @v/$version.zip @v/list @latest; do
-  for base in "$edge" "$peer"; do
-    curl -fsS -o "$work/body.$RANDOM" "$base/$module/$artefact"
-    curl -fsS "$base/$module/$artefact" | sha256sum
-  done | uniq | wc -l | grep -qx 1 || { echo "bench: $artefact: edge and nginx serve different bodies" >&2; exit 1; }
-  : >"$work/ours" >"$work/theirs"
-  for _ in $(seq $rounds); do
-    load "$edge/$module/$artefact" >>"$work/ours"
-    load "$peer/$module/$artefact" >>"$work/theirs"
+cpu_us() { # PID: what it and its children have used so far
+  local pid total=0 ticks
+  for pid in "$1" $(pgrep -P "$1" || true); do
+    ticks=$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null | awk '{ print $12 + $13 }') || continue
+    total=$((total + ${ticks:-0}))
   done
-  ours=$(cut -d' ' -f1 "$work/ours" | median) theirs=$(cut -d' ' -f1 "$work/theirs" | median)
-  ratio=$(awk "BEGIN { printf \"%.2f\", $ours / $theirs }")
-  printf '| `%s` | %s | %s | %s | %s | %s |\n' "${artefact#@v/}" "$ours" "$theirs" "$ratio" \
-    "$(cut -d' ' -f2 "$work/ours" | median)" "$(cut -d' ' -f2 "$work/theirs" | median)" | tee -a "$work/report"
-done
-cp "$work/report" "$report"
+  echo $((total * 1000000 / $(getconf CLK_TCK)))
+}
+load() { # PID URL -> requests per second, p99 in ms, microseconds of the server's CPU per request
+  local before after
+  before=$(cpu_us "$1")
+  wrk -t2 -c64 -d"${seconds}s" --latency "$2" >"$work/wrk"
+  after=$(cpu_us "$1")
+  if grep -E 'Non-2xx|Socket errors' "$work/wrk" >&2; then echo "bench: $2: not all answers were good" >&2; exit 1; fi
+  awk -v cpu=$((after - before)) '
+    /99%/ { p99 = $2; unit = p99; sub(/[0-9.]+/, "", unit); p99 += 0; if (unit == "us") p99 /= 1000; if (unit == "s") p99 *= 1000 }
+    /requests in/ { requests = $1 }
+    /Requests\/sec/ { rate = $2 }
+    END { printf "%s %.2f %.1f\n", rate, p99, cpu / requests }' "$work/wrk"
+}
+same_bodies() { # ARTEFACT URL...: a sample of each server's answers, and what the center published
+  local artefact=$1 url i wanted; shift
+  wanted=$(sha256sum <"$work/files/$module/$artefact")
+  for url in "$@"; do
+    for i in $(seq 5); do
+      [ "$(curl -fsSk "$url/$module/$artefact" | sha256sum)" = "$wanted" ] || { echo "bench: $url: wrong body of $artefact" >&2; exit 1; }
+    done
+  done
+}
+column() { cut -d' ' -f"$2" "$work/$1.rounds" | median; }
+compare() { # PREFIX-OF-FIRST-CELL SERVER=PID=URL...: one row an artefact; the first server is ours, the second the one to match
+  local title=$1 artefact server name pid url row; shift
+  local servers=("$@") urls=("${@##*=}")
+  for artefact in "${artefacts[@]}"; do
+    same_bodies "$artefact" "${urls[@]}"
+    for server in "${servers[@]}"; do : >"$work/${server%%=*}.rounds"; done
+    for _ in $(seq "$rounds"); do
+      for server in "${servers[@]}"; do
+        IFS='=' read -r name pid url <<<"$server"
+        load "$pid" "$url/$module/$artefact" >>"$work/$name.rounds"
+      done
+    done
+    same_bodies "$artefact" "${urls[@]}"
+    row="| $title\`${artefact#@v/}\` | $(awk "BEGIN { printf \"%.2f\", $(column edge 1) / $(column nginx 1) }")"
+    for server in "${servers[@]}"; do
+      name=${server%%=*}
+      row+=" | $(column "$name" 1) | $(column "$name" 2) | $(column "$name" 3)"
+    done
+    [ ${#servers[@]} -eq 3 ] || row+=" | | |"
+    echo "$row |"
+  done
+}
+
+# All are warm before the first round.
+{
+  compare "" "edge=$edge_pid=$edge" "nginx=$nginx_pid=http://127.0.0.1:$peer_port" "go=$go_pid=$(cat "$work/fileserver.address")"
+  compare "TLS " "edge=$edge_pid=https://127.0.0.1:$edge_tls_port" "nginx=$nginx_pid=https://127.0.0.1:$peer_tls_port"
+} | tee "$work/rows" >&2
+
+{
+  echo "## Warm hits"
+  echo
+  echo "\`wrk -t2 -c64\`, keep-alive, $rounds rounds of $seconds s each, servers in turn on the cores that wrk uses too; medians. The edge in its default"
+  echo "configuration, nginx $(PATH=$PATH:/usr/sbin nginx -v 2>&1 | sed 's/.*nginx.//') with [tests/bench/nginx.conf](../tests/bench/nginx.conf), access log on for both;"
+  echo "$(go env GOVERSION)'s \`http.FileServer\` without a log. A sample of the bodies is hashed before and after each row. Only ratios mean anything."
+  echo
+  echo "$(machine); Modtier $("$bin/modtier-edge" --version | awk '{ print $2 }') at $(git describe --always --dirty 2>/dev/null || echo "an unknown commit")."
+  echo "Repeat: \`make bench\` (\`BENCH_SECONDS=1\` for a quick look)."
+  echo
+  echo "| hits | edge ÷ nginx | edge, requests/s | p99 ms | CPU µs | nginx proxy_cache | p99 ms | CPU µs | Go file server | p99 ms | CPU µs |"
+  echo "|---|---|---|---|---|---|---|---|---|---|---|"
+  cat "$work/rows"
+} | put_section "$report" hits

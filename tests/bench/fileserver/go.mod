@@ -1,0 +1,3 @@
+module bench.example/fileserver
+
+go 1.22

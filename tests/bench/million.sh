@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# million.sh BIN-FOLDER: an edge that holds a million entries: how long it takes to start, its memory, and its hits against those of a
+# thousand entries. Prints a table. The center is tests/examples/million.rs: no network.
+#   ENTRIES   how many (1000000)      BENCH_SECONDS   of each measurement (5)
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+bin=$1 entries=${ENTRIES:-1000000} seconds=${BENCH_SECONDS:-5} rounds=3
+work=$(mktemp -d)
+center= edge=
+end() { [ -z "$1" ] || { kill "$1" && wait "$1"; } 2>/dev/null || true; }
+stop() { end "$edge"; end "$center"; rm -rf "$work"; }
+trap stop EXIT
+say() { printf '%s\n' "$*" >&2; }
+
+await() { # SECONDS COMMAND...
+  local deadline=$((SECONDS + $1)); shift
+  until "$@" 2>/dev/null; do [ $SECONDS -lt $deadline ] || { say "million: not within the time: $*"; tail -n 5 "$work"/*.log >&2; exit 1; }; sleep 0.01; done
+}
+now_ms() { date +%s%3N; }
+start_edge() { # MEMORY: sets listen, admin, ready_ms
+  local began; began=$(now_ms)
+  rm -f "$work/edge.json"
+  MODTIER_EDGE_LISTEN=127.0.0.1:0 MODTIER_EDGE_ADMIN=127.0.0.1:0 MODTIER_EDGE_DATA_DIR=$work/data MODTIER_EDGE_CENTERS=http://$(cat "$work/center") \
+    MODTIER_EDGE_CACHE_MEMORY_BYTES_MAX=$1 MODTIER_EDGE_LIMITS_CLIENT_FILLS=0 MODTIER_EDGE_LOG_LEVEL=warn,access=info \
+    "$bin/modtier-edge" --announce "$work/edge.json" >>"$work/edge.log" 2>&1 &
+  edge=$!
+  await 120 test -e "$work/edge.json"
+  listen=$(jq -r .listen "$work/edge.json") admin=$(jq -r .admin "$work/edge.json")
+  await 120 curl -fsS -o /dev/null "http://$admin/readyz"
+  await 10 curl -fsS -o /dev/null "http://$listen/bench.example/n0/@v/v1.0.0.info"
+  ready_ms=$(($(now_ms) - began))
+}
+stop_edge() { end "$edge"; edge=; }
+rss_mib() { awk '/VmRSS/ { print int($2 / 1024) }' "/proc/$edge/status"; }
+idle() { # until the edge has used less than a tenth of a core for a second: what it does behind after a start is done
+  local before after
+  while :; do
+    before=$(awk '{ print $14 + $15 }' "/proc/$edge/stat"); sleep 1; after=$(awk '{ print $14 + $15 }' "/proc/$edge/stat")
+    [ $((after - before)) -lt 10 ] && return
+  done
+}
+hits() { # KEYS -> hits a second
+  local result
+  result=$(KEYS=$1 wrk -t2 -c64 -d"${seconds}s" -s tests/bench/million.lua "http://$listen" | awk '/^RESULT/ { print $2, $3 }')
+  [ "${result#* }" = 0 ] || { say "million: ${result#* } requests failed"; exit 1; }
+  printf '%s\n' "${result% *}"
+}
+median() { sort -g | sed -n "$(((rounds + 1) / 2))p"; }
+ratio() { awk "BEGIN { printf \"%.2f\", $1 / $2 }"; }
+compare() { # NAME: sets few and many
+  : >"$work/few" >"$work/many"
+  for _ in $(seq $rounds); do hits 1000 >>"$work/few"; hits "$entries" >>"$work/many"; done
+  few=$(median <"$work/few") many=$(median <"$work/many")
+}
+row() { printf '| %s | %s | %s |\n' "$@"; }
+
+"$bin/examples/million" center "$work/center" 2>"$work/center.log" &
+center=$!
+await 20 test -e "$work/center"
+start_edge 64MiB
+say "filling $entries entries"
+filled=$(now_ms)
+"$bin/examples/million" ask "$listen" 0 "$entries" 64
+filled=$(($(now_ms) - filled))
+stop_edge
+
+echo '| an edge with one million entries | measured | at least |'
+echo '|---|---|---|'
+[ "$entries" = 1000000 ] || say "million: $entries entries only"
+row 'filling it over 64 connections, entries a second' $((entries * 1000 / filled)) ''
+row 'on disk, MiB' "$(du -sm "$work/data" | cut -f1)" ''
+
+start_edge 64MiB
+held=$(curl -fsS "http://$admin/metrics" | awk '/^modtier_cache_objects{tier="disk"}/ { print int($2) }')
+[ "$held" = "$entries" ] || { say "million: $held entries are held, not $entries"; exit 1; }
+row 'restart to the first hit, s' "$(awk "BEGIN { printf \"%.2f\", $ready_ms / 1000 }")" 'seconds'
+idle
+row 'resident memory after the start, 64 MB memory tier, MiB' "$(rss_mib)" '≤ 256'
+"$bin/examples/million" ask "$listen" 0 "$entries" 64
+compare
+row 'resident memory after two million hits all over, 64 MB memory tier, MiB' "$(rss_mib)" '≤ 256'
+row 'hits a second, 1,000 entries, 64 MB memory tier' "$few" ''
+row 'hits a second, all entries, 64 MB memory tier (most lie on disk)' "$many" ''
+row 'their ratio' "$(ratio "$many" "$few")" 'printed'
+stop_edge
+
+start_edge 1GiB
+"$bin/examples/million" ask "$listen" 0 "$entries" 64
+compare
+row 'hits a second, 1,000 entries, 1 GB memory tier' "$few" ''
+row 'hits a second, all entries, 1 GB memory tier' "$many" ''
+row 'their ratio' "$(ratio "$many" "$few")" '0.80'
+row 'resident memory with all entries in memory, MiB' "$(rss_mib)" 'printed'
