@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use shared::change::{Change, ChangeId, EventType, Kind, SCHEMA};
+use shared::change::{Change, ChangeId, EventType, Kind};
 use shared::module::pseudo::is_pseudo_version;
 
 use super::CacheError;
@@ -16,6 +16,7 @@ use super::key;
 use super::lookup::Body;
 use super::store::Store;
 use super::tombstone;
+use crate::invalidation::anything_changed;
 
 /// What the manifest says of one module.
 #[derive(Debug, Default)]
@@ -108,18 +109,11 @@ fn change(
     version: Option<&String>,
 ) -> Change {
     Change {
-        id,
-        repo: repo.to_owned(),
         event_type,
         module_id: module.to_owned(),
         version: version.cloned(),
         kind,
-        timestamp: 0,
-        sha256: None,
-        h1: None,
-        origin: None,
         reason: "reconcile".to_owned(),
-        schema: SCHEMA,
-        traceparent: None,
+        ..anything_changed(id, repo)
     }
 }

@@ -3,7 +3,6 @@
 //! Only buckets whose digest is another one than at the last comparison are read. A bucket moves with every change in it, so a
 //! quiet night costs one small answer each time; after a start, every bucket is read once.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,9 +10,9 @@ use shared::change::ChangeId;
 use shared::digest::Digest;
 
 use super::SourceError;
-use super::reconcile::{Manifest, get, manifest};
+use super::reconcile::{Manifest, get, listed, manifest};
 use crate::app::App;
-use crate::cache::{Listed, Repaired};
+use crate::cache::Repaired;
 
 /// How long the follower may take to come up to the manifest's head, before the comparison is put off to the next time.
 const CATCH_UP: Duration = Duration::from_secs(30);
@@ -83,36 +82,4 @@ async fn repair(app: &Arc<App>, manifest: &Manifest, lines: &str) -> Result<Repa
         .map_err(|error| SourceError(format!("repairing: {error}")))?
         .map_err(|error| SourceError(format!("repairing: {error}")))?;
     repaired.ok_or_else(|| SourceError("the log moved back while it was compared".to_owned()))
-}
-
-/// A line is `<kind> <module> <version> <sha256>`.
-fn listed(lines: &str) -> BTreeMap<String, Listed> {
-    let mut modules: BTreeMap<String, Listed> = BTreeMap::new();
-    for line in lines.lines() {
-        let mut words = line.split(' ');
-        let (Some(kind), Some(module), Some(version)) = (words.next(), words.next(), words.next()) else {
-            continue;
-        };
-        match kind {
-            "tombstone" => modules.entry(module.to_owned()).or_default().removed.insert(version.to_owned()),
-            "info" | "mod" | "zip" => modules.entry(module.to_owned()).or_default().versions.insert(version.to_owned()),
-            // A newer center's kind says nothing that could be compared.
-            _ => continue,
-        };
-    }
-    modules
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bucket_is_read_module_by_module() {
-        let lines = "info a.example/m v1.0.0 00\nmod a.example/m v1.0.0 11\ntombstone a.example/m v1.1.0 22\nnew x y z\nzip b.example/m v2.0.0 33\nshort\n";
-        let read = listed(lines);
-        assert_eq!(read.keys().map(String::as_str).collect::<Vec<_>>(), ["a.example/m", "b.example/m"]);
-        assert_eq!(read["a.example/m"].versions.iter().collect::<Vec<_>>(), ["v1.0.0"]);
-        assert_eq!(read["a.example/m"].removed.iter().collect::<Vec<_>>(), ["v1.1.0"]);
-    }
 }

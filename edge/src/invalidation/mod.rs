@@ -259,7 +259,7 @@ impl Follower {
 }
 
 /// What a record that this build cannot read may mean at most: anything may have changed.
-fn anything_changed(id: ChangeId, repo: &str) -> Change {
+pub(crate) fn anything_changed(id: ChangeId, repo: &str) -> Change {
     Change {
         id,
         repo: repo.to_owned(),

@@ -4,6 +4,7 @@
 //! marked stale, and the tombstones that the manifest lists are applied: a version's own files never change, so removal
 //! is all that can have happened to them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use shared::digest::Digest;
 use super::feed::read_text;
 use super::{SourceError, anything_changed};
 use crate::app::App;
+use crate::cache::Listed;
 
 /// How long the center may take over a manifest: it may have to compute it.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -63,20 +65,37 @@ async fn tombstones(app: &Arc<App>, manifest: &Manifest) -> Result<Vec<Change>, 
     Ok(removed)
 }
 
-/// A line is `<kind> <module> <version> <sha256>`.
-fn removals<'a>(lines: &'a str, repo: &'a str, head: ChangeId) -> impl Iterator<Item = Change> + 'a {
-    lines.lines().filter_map(move |line| {
-        let mut words = line.strip_prefix("tombstone ")?.split(' ');
-        let (module, version) = (words.next()?, words.next()?);
-        Some(Change {
+fn removals(lines: &str, repo: &str, head: ChangeId) -> Vec<Change> {
+    let mut removals = Vec::new();
+    for (module, listed) in listed(lines) {
+        removals.extend(listed.removed.into_iter().map(|version| Change {
             event_type: EventType::Delete,
-            module_id: module.to_owned(),
-            version: Some(version.to_owned()),
+            module_id: module.clone(),
+            version: Some(version),
             kind: Kind::Version,
             reason: "reconcile".to_owned(),
             ..anything_changed(head, repo)
-        })
-    })
+        }));
+    }
+    removals
+}
+
+/// What a bucket's lines say of each module. A line is `<kind> <module> <version> <sha256>`.
+pub(super) fn listed(lines: &str) -> BTreeMap<String, Listed> {
+    let mut modules: BTreeMap<String, Listed> = BTreeMap::new();
+    for line in lines.lines() {
+        let mut words = line.split(' ');
+        let (Some(kind), Some(module), Some(version)) = (words.next(), words.next(), words.next()) else {
+            continue;
+        };
+        match kind {
+            "tombstone" => modules.entry(module.to_owned()).or_default().removed.insert(version.to_owned()),
+            "info" | "mod" | "zip" => modules.entry(module.to_owned()).or_default().versions.insert(version.to_owned()),
+            // A newer center's kind says nothing that could be compared.
+            _ => continue,
+        };
+    }
+    modules
 }
 
 /// Asks for the manifest.
@@ -102,9 +121,18 @@ mod tests {
     fn only_tombstones_are_removals() {
         let lines = "info example.com/a v1.0.0 00\ntombstone example.com/b v1.1.0 11\ntombstone \n\nzip example.com/a v1.0.0 22\n";
         let head = ChangeId { epoch: 1, seq: 9 };
-        let removed: Vec<Change> = removals(lines, "r", head).collect();
+        let removed = removals(lines, "r", head);
         assert_eq!(removed.len(), 1);
         assert_eq!((removed[0].module_id.as_str(), removed[0].version.as_deref()), ("example.com/b", Some("v1.1.0")));
         assert_eq!((removed[0].event_type, removed[0].id), (EventType::Delete, head));
+    }
+
+    #[test]
+    fn a_bucket_is_read_module_by_module() {
+        let lines = "info a.example/m v1.0.0 00\nmod a.example/m v1.0.0 11\ntombstone a.example/m v1.1.0 22\nnew x y z\nzip b.example/m v2.0.0 33\nshort\n";
+        let read = listed(lines);
+        assert_eq!(read.keys().map(String::as_str).collect::<Vec<_>>(), ["a.example/m", "b.example/m"]);
+        assert_eq!(read["a.example/m"].versions.iter().collect::<Vec<_>>(), ["v1.0.0"]);
+        assert_eq!(read["a.example/m"].removed.iter().collect::<Vec<_>>(), ["v1.1.0"]);
     }
 }

@@ -181,15 +181,20 @@ async fn an_unreachable_center_is_503_and_what_is_held_is_served() {
     assert_eq!(edge.get("readyz").await.status, 200);
 }
 
+/// Lists are past their period as soon as they are stored.
+fn nothing_stays_fresh(config: &mut crate::config::Config) {
+    let none = shared::config::Period::secs(0);
+    config.freshness.memory = none;
+    config.freshness.other = none;
+    config.freshness.unhealthy = none;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_gives_what_is_held() {
     let center = Center::start().await;
     let edge = TestEdge::start(&center, |config| {
-        let none = shared::config::Period::secs(0);
-        config.freshness.memory = none;
-        config.freshness.other = none;
-        config.freshness.unhealthy = none;
-        config.freshness.stale_while_revalidate = none;
+        nothing_stays_fresh(config);
+        config.freshness.stale_while_revalidate = shared::config::Period::secs(0);
     });
     center.reply(LIST, Reply::right("v1.0.0\n", Proof::Header));
     assert_eq!(edge.get(LIST).await.x_cache(), "MISS");

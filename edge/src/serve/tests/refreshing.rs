@@ -7,12 +7,7 @@ use super::*;
 /// An edge whose lists are stale as soon as they are stored.
 async fn always_stale() -> (Center, TestEdge) {
     let center = Center::start().await;
-    let edge = TestEdge::start(&center, |config| {
-        let none = shared::config::Period::secs(0);
-        config.freshness.memory = none;
-        config.freshness.other = none;
-        config.freshness.unhealthy = none;
-    });
+    let edge = TestEdge::start(&center, nothing_stays_fresh);
     (center, edge)
 }
 
