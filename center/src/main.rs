@@ -3,14 +3,18 @@
 //!
 //! `serve` accepts, `envelope` stands around each request, `router` has every route, `handlers` what they do, `respond` and
 //! `error` how it is said in HTTP. Below that line nothing knows of HTTP: `repository`, `sumdb`, `store`.
+//! `cli` is what a person does from a shell; `pack` makes module zips for it.
 
 mod app;
+mod cli;
 mod conditional;
 mod config;
 mod envelope;
 mod error;
 mod handlers;
 mod metrics;
+mod netrc;
+mod pack;
 mod repository;
 mod respond;
 mod router;
@@ -20,19 +24,18 @@ mod sumdb;
 mod token;
 mod upstream;
 
-use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::Parser;
 use shared::cli::{Announcement, CommonArgs, EXIT_FAILED, EXIT_USAGE, announce, fail, run_checked};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::App;
+use crate::cli::{Command, Errand};
 use crate::config::{ALIASES, Config};
-use crate::token::TokenCommand;
 
 /// The name in messages and in the names of environment variables.
 const BINARY: &str = "center";
@@ -47,29 +50,13 @@ struct Cli {
     command: Option<Command>,
 }
 
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Serve (what is done without a command too)
-    Run,
-    /// Make tokens for publishing and administration
-    #[command(subcommand)]
-    Token(TokenCommand),
-}
-
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
     match cli.command {
-        None | Some(Command::Run) => {}
-        Some(Command::Token(command)) => {
-            return match command.run() {
-                Ok(printed) => {
-                    // Whoever closed the pipe does not want to know.
-                    let _ = std::io::stdout().lock().write_all(printed.as_bytes());
-                    ExitCode::SUCCESS
-                }
-                Err(error) => fail(BINARY, EXIT_FAILED, &format_args!("{error:#}")),
-            };
-        }
+        None | Some(Command::Serve) => {}
+        Some(Command::CheckConfig) => cli.common.check_config = true,
+        Some(Command::Token(command)) => return cli::run(Errand::Token(command)),
+        Some(Command::Publish(publish)) => return cli::run(Errand::Publish(Box::new(publish))),
     }
     let config = match run_checked(&cli.common, BINARY, &ALIASES, Config::check) {
         Ok(Some(config)) => config,

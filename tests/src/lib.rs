@@ -40,7 +40,7 @@ pub use go_client::{GoClient, GoOutput, public_mirror};
 pub use lone_edge::{LoneEdge, LoneEdgeBuilder};
 pub use module_zip::{BuiltModule, Module, hash1, pseudo_version};
 pub use origin::{Face, Fault, Origin, Seen};
-pub use process::{Process, ProcessSpec, binary, workspace};
+pub use process::{Process, ProcessSpec, binary, command_line, workspace};
 pub use redis_server::RedisServer;
 pub use sandbox::Sandbox;
 pub use seed::Seed;

@@ -1,0 +1,62 @@
+//! The subcommands: serving, and what a person does from a shell.
+//!
+//! What is asked for goes to standard output, everything else to standard error. Exit codes: 0 done, 1 it could not be done,
+//! 2 called or configured wrongly.
+
+mod client;
+mod publish;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use shared::cli::{EXIT_FAILED, fail};
+
+use self::publish::Publish;
+use crate::BINARY;
+use crate::token::TokenCommand;
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve (what is done without a command too)
+    #[command(visible_alias = "run")]
+    Serve,
+    /// Check the configuration and exit: 0 valid, 2 not
+    CheckConfig,
+    /// Make tokens for publishing and administration
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Pack a module from a folder or a git tag, as the go command would, and publish it
+    Publish(Publish),
+}
+
+/// A command that serves nothing.
+pub(crate) enum Errand {
+    /// See [`TokenCommand`].
+    Token(TokenCommand),
+    /// See [`Publish`].
+    Publish(Box<Publish>),
+}
+
+/// Runs it and prints what it returns.
+pub(crate) fn run(errand: Errand) -> ExitCode {
+    let done = match errand {
+        Errand::Token(command) => command.run(),
+        Errand::Publish(publish) => block_on(publish.run()),
+    };
+    match done {
+        Ok(printed) => {
+            // Whoever closed the pipe does not want to know.
+            let _ = std::io::stdout().lock().write_all(printed.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(BINARY, EXIT_FAILED, &format_args!("{error:#}")),
+    }
+}
+
+fn block_on(work: impl Future<Output = anyhow::Result<String>>) -> anyhow::Result<String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.context("the runtime cannot be started")?.block_on(work)
+}

@@ -1,0 +1,5 @@
+//! The center's desk: what people and scripts do with it, by its command line and its administration interface.
+
+mod packing;
+mod publishing;
+mod shell;
