@@ -2,9 +2,11 @@
 
 pub(crate) mod changes;
 pub(crate) mod manifest;
+mod matrix;
 pub(crate) mod module;
 mod publish;
 pub(crate) mod status;
 mod sumdb;
 #[cfg(test)]
 mod tests;
+mod upload;

@@ -57,7 +57,7 @@ async fn dispatch(app: &Arc<App>, path: &str, request: Request, route: &mut Rout
             *route = Route("tombstone");
             publish::remove_or_restore(repository, rest, request.method(), &identity).await
         }
-        Grant::Read | Grant::Admin => {
+        Grant::Read | Grant::Annotate | Grant::Admin => {
             let (request, _) = request.into_parts();
             match Asked::parse(rest)? {
                 Asked::Sumdb(asked) => {
@@ -80,7 +80,11 @@ fn grant_for(method: &Method, rest: &str) -> Option<Grant> {
     let is_artefact = below == "list" || ["info", "mod", "zip"].contains(&suffix);
     match *method {
         Method::GET | Method::HEAD => Some(Grant::Read),
-        Method::PUT => (suffix == "zip").then_some(Grant::Write),
+        Method::PUT => {
+            let (file, _) = below.split_once(';').unwrap_or((below, ""));
+            let suffix = file.rsplit_once('.').map_or("", |(_, suffix)| suffix);
+            ["zip", "mod", "info"].contains(&suffix).then_some(Grant::Write)
+        }
         Method::DELETE => (!below.is_empty() && !is_artefact).then_some(Grant::Delete),
         Method::POST => below.ends_with("/restore").then_some(Grant::Delete),
         _ => None,

@@ -173,7 +173,7 @@ mod tests {
             ("vendor/a.go", false, false),
             ("vendor/a/b.go", true, true),
             ("pkg/vendor/vendor.go", true, false),
-            ("p/vendor/x.go", false, false),
+            ("p/vendor/x.go", true, false),
             ("pkg/vendor/foo/foo.go", true, true),
             ("notvendor/a/b.go", false, false),
         ] {

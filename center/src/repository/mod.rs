@@ -14,6 +14,7 @@ mod latest;
 mod list;
 mod local;
 mod owner;
+mod parts;
 mod publish;
 mod remote;
 mod settings;
@@ -173,6 +174,15 @@ pub(crate) struct Upload {
     pub(crate) sha256: Digest,
 }
 
+/// What clients made for Artifactory send beside the zip, in any order.
+#[derive(Debug)]
+pub(crate) enum Part {
+    /// The `.info`: served if it came before the zip, otherwise only kept.
+    Info(Bytes),
+    /// The `.mod`, which must be the zip's.
+    Mod(Bytes),
+}
+
 /// A published version.
 #[derive(Debug, Clone)]
 pub(crate) struct Published {
@@ -305,6 +315,16 @@ impl Repository {
     ) -> Result<Published, RepoError> {
         let local = self.deployment()?;
         local.publish(module, version, upload, expected).await
+    }
+
+    /// Takes a part that belongs to a module zip, which was or will be published. Returns once it is on disk.
+    pub(crate) async fn attach(&self, module: &ModulePath, version: &Version, part: Part) -> Result<(), RepoError> {
+        self.deployment()?.attach(module, version, part).await
+    }
+
+    /// The name of the local repository that takes what is published here.
+    pub(crate) fn deployment_name(&self) -> Result<&str, RepoError> {
+        Ok(&self.deployment()?.name)
     }
 
     /// Removes a version for good, unless restored: it is gone from lists, and a local repository answers it as gone, a

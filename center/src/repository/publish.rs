@@ -50,9 +50,10 @@ impl Local {
         let summary = verify(module, version, &upload).await?;
         let body = check_gomod(module, version, summary.gomod)?;
         let now_ms = now_ms();
+        let sent = self.sent_before(module, version, &body).await?;
         let zip = NewBody::File { path: upload.path.clone(), len: upload.len, digest: upload.sha256 };
         let candidate = Candidate {
-            info: self.store.place(NewBody::Memory(info_of(version, now_ms)), now_ms).await?,
+            info: self.store.place(NewBody::Memory(sent.unwrap_or_else(|| info_of(version, now_ms))), now_ms).await?,
             mod_h1: h1::hash1_gomod(&body),
             gomod: self.store.place(NewBody::Memory(body), now_ms).await?,
             zip: self.store.place(zip, now_ms).await?,

@@ -130,13 +130,17 @@ impl Store {
         Ok(found)
     }
 
-    async fn record<T: DeserializeOwned>(&self, family: &'static str, key: &[u8]) -> Result<Option<T>, StoreError> {
+    pub(super) async fn record<T: DeserializeOwned>(
+        &self,
+        family: &'static str,
+        key: &[u8],
+    ) -> Result<Option<T>, StoreError> {
         let value = self.inner.engine.get(family, key).await?;
         value.map(|value| decode(key, &value)).transpose()
     }
 
     /// Visits the entries below a prefix, page by page: what is written meanwhile may or may not be seen.
-    async fn scan<T: DeserializeOwned>(
+    pub(super) async fn scan<T: DeserializeOwned>(
         &self,
         family: &'static str,
         prefix: &[u8],

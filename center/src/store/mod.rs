@@ -11,6 +11,7 @@ mod engine;
 mod keys;
 mod manifest;
 mod metadata;
+mod properties;
 mod trim;
 
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ pub(crate) use self::commit::{Decision, Draft, Event, MutableEffects, Subject};
 use self::engine::{Engine, Rocks};
 pub(crate) use self::manifest::Manifest;
 pub(crate) use self::metadata::{MutableOutcome, MutableRecord, Tombstone, VersionRecord};
+pub(crate) use self::properties::Properties;
 
 /// Where and how the store keeps things.
 #[derive(Debug, Clone)]
@@ -101,8 +103,19 @@ pub(crate) mod family {
     pub(super) const SMALL: &str = "small";
     /// What the proxied checksum databases need kept.
     pub(super) const SUMDB: &str = "sumdb";
+    /// repository, module, version (empty: of the module) → [`super::Properties`].
+    pub(super) const PROPERTIES: &str = "properties";
+    /// repository, module, version → how often its zip was asked for.
+    pub(super) const DOWNLOADS: &str = "downloads";
+    /// repository, time, module, version → nothing: versions as they came.
+    pub(super) const INDEX: &str = "index";
+    /// required module, repository, requiring module → the newest version that requires it.
+    pub(super) const DEPENDENTS: &str = "dependents";
+    /// time → who did what.
+    pub(super) const AUDIT: &str = "audit";
     /// All of them.
-    pub(super) const ALL: [&str; 7] = [VERSIONS, IDENTITY, MUTABLES, CHANGES, LOGS, SMALL, SUMDB];
+    pub(super) const ALL: [&str; 12] =
+        [VERSIONS, IDENTITY, MUTABLES, CHANGES, LOGS, SMALL, SUMDB, PROPERTIES, DOWNLOADS, INDEX, DEPENDENTS, AUDIT];
 }
 
 impl Store {

@@ -1,5 +1,6 @@
 //! The router as clients see it, on real repositories over a real (scripted) upstream.
 
+mod deploying;
 mod feed;
 mod publishing;
 mod reading;
