@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::config::{Config, LimitSettings};
 use crate::envelope::Via;
 use crate::error::Failure;
+use crate::finding::{Downloads, follow};
 use crate::metrics::Metrics;
 use crate::repository::{Repositories, Repository};
 use crate::store::{Store, StoreConfig};
@@ -29,6 +30,8 @@ pub(crate) struct App {
     pub(crate) access: Access,
     /// Counts and durations of requests.
     pub(crate) metrics: Metrics,
+    /// How often versions were asked for.
+    pub(crate) downloads: Downloads,
     /// Our name in `Via`.
     pub(crate) via: Via,
     /// True once a stop was asked for: long polls end, `/readyz` says so.
@@ -57,21 +60,32 @@ impl App {
         }
         let repositories =
             Repositories::build(&config.repositories, &store, Arc::clone(&sumdb) as _, &via.value()).await?;
-        Ok(Arc::new(Self {
+        let app = Arc::new(Self {
             limits: config.limits.clone(),
             store,
             repositories,
             sumdb,
             access,
             metrics: Metrics::new(),
+            downloads: Downloads::default(),
             via,
             stopping: watch::Sender::new(false),
-        }))
+        });
+        follow(&app);
+        tokio::spawn(Downloads::keep_writing(Arc::clone(&app)));
+        Ok(app)
     }
 
     /// A repository by its name in the URL.
     pub(crate) fn repository(&self, name: &str) -> Result<&Arc<Repository>, Failure> {
         self.repositories.get(name).ok_or_else(|| Failure::NoRepository(name.to_owned()))
+    }
+
+    /// Notes in the audit what somebody did. It is done already: that it cannot be noted does not undo it.
+    pub(crate) async fn note(&self, by: &str, action: &str, subject: (&str, &str, &str)) {
+        if let Err(error) = self.store.note(by, action, subject).await {
+            tracing::error!(%error, by, action, ?subject, "the audit lacks an entry");
+        }
     }
 
     /// Completes when a stop is asked for.

@@ -11,6 +11,7 @@ mod conditional;
 mod config;
 mod envelope;
 mod error;
+mod finding;
 mod handlers;
 mod metrics;
 mod netrc;

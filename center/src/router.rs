@@ -13,7 +13,7 @@ use http::Uri;
 use crate::app::App;
 use crate::envelope::envelop;
 use crate::error::{Failure, READ_METHODS};
-use crate::handlers::{changes, manifest, module, status};
+use crate::handlers::{catalog, changes, detail, manifest, module, oversight, status};
 
 /// The routes, with what stands around each request.
 pub(crate) fn routes(app: &Arc<App>) -> Router {
@@ -28,6 +28,15 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
         .route("/api/v1/repos/{repository}/changes", get(changes::changes))
         .route("/api/v1/repos/{repository}/manifest", get(manifest::root))
         .route("/api/v1/repos/{repository}/manifest/{bucket}", get(manifest::bucket))
+        .route("/api/v1/catalog", get(catalog::catalog))
+        .route("/api/v1/search", get(catalog::search))
+        .route("/api/v1/modules/{*path}", get(detail::read).put(detail::write).patch(detail::write))
+        .route("/api/v1/stats", get(oversight::stats))
+        .route("/api/v1/audit", get(oversight::audit))
+        .route("/api/v1/tokens", get(oversight::tokens))
+        // Finding things.
+        .route("/catalog", get(catalog::public))
+        .route("/index", get(catalog::index))
         // Modules and checksum databases: GET and HEAD read, PUT publishes, DELETE and POST …/restore tombstone and lift it.
         .route("/api/go/{repository}/{*path}", any(module::module))
         .route("/artifactory/api/go/{repository}/{*path}", any(module::module))

@@ -1,9 +1,14 @@
 //! One file a subject: what each route does.
 
+pub(crate) mod catalog;
 pub(crate) mod changes;
+pub(crate) mod detail;
 pub(crate) mod manifest;
 mod matrix;
 pub(crate) mod module;
+pub(crate) mod oversight;
+mod pages;
+mod parameters;
 mod publish;
 pub(crate) mod status;
 mod sumdb;

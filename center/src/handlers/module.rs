@@ -11,6 +11,7 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Version};
 use shared::access::Grant;
+use shared::artefact::Artefact;
 use shared::change::ChangeId;
 use shared::fill::TAIL;
 use shared::request::{ModuleRequest, Request as Asked};
@@ -55,7 +56,7 @@ async fn dispatch(app: &Arc<App>, path: &str, request: Request, route: &mut Rout
         }
         Grant::Delete => {
             *route = Route("tombstone");
-            publish::remove_or_restore(repository, rest, request.method(), &identity).await
+            publish::remove_or_restore(app, repository, rest, request.method(), &identity).await
         }
         Grant::Read | Grant::Annotate | Grant::Admin => {
             let (request, _) = request.into_parts();
@@ -114,6 +115,11 @@ async fn read(app: &App, repository: &Repository, asked: &ModuleRequest, request
         request.method == Method::HEAD || request.version < Version::HTTP_11 || needs_the_digest(headers);
     let answer = fetch(repository, asked, FetchOptions { held_only }, must_be_complete).await?;
     app.metrics.found(repository.name(), asked.artefact.kind(), answer.cache.as_str());
+    if let Artefact::Zip(version) = &asked.artefact
+        && request.method == Method::GET
+    {
+        app.downloads.count(asked.module.as_str(), version.as_str());
+    }
     respond::artefact(app, &asked.artefact, request, answer).await
 }
 

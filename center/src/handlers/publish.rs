@@ -92,6 +92,9 @@ async fn publish_zip(
         })
     };
     let published = task.await.map_err(|error| Failure::Internal(format!("publishing failed: {error}")))??;
+    if published.created {
+        app.note(identity, "publish", (&published.repository, module.as_str(), version.as_str())).await;
+    }
     tracing::info!(by = identity, %module, %version, %sha256, created = published.created, "published");
     let status = if published.created { StatusCode::CREATED } else { StatusCode::OK };
     let document = serde_json::json!({
@@ -126,6 +129,7 @@ async fn attach(
         let keep = |now: &mut _| matrix::merge(&values, now);
         app.store.change_properties(name, module.as_str(), version.as_str(), keep).await?;
     }
+    app.note(identity, "attach", (repository.name(), module.as_str(), version.as_str())).await;
     tracing::info!(by = identity, %module, %version, %sha256, part = kind.as_str(), "part of a version taken");
     let document = serde_json::json!({
         "module": module.as_str(),
@@ -169,6 +173,7 @@ fn json(status: StatusCode, document: &serde_json::Value) -> Response {
 
 /// Tombstones a version (DELETE `…/@v/<version>`) or lifts that (POST `…/@v/<version>/restore`).
 pub(super) async fn remove_or_restore(
+    app: &App,
     repository: &Repository,
     path: &str,
     method: &Method,
@@ -185,6 +190,8 @@ pub(super) async fn remove_or_restore(
     } else {
         repository.tombstone(&module, &version).await?;
     }
+    let action = if restores { "restore" } else { "remove" };
+    app.note(identity, action, (repository.name(), module.as_str(), version.as_str())).await;
     tracing::info!(by = identity, %module, %version, restores, "tombstone changed");
     Ok(StatusCode::NO_CONTENT.into_response())
 }

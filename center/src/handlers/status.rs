@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::{Html, IntoResponse, Response};
-use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_FRAME_OPTIONS};
+use axum::response::{IntoResponse, Response};
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use shared::access::Grant;
 
 use super::module::authorize;
+use super::pages::html;
 use crate::app::App;
 use crate::error::Failure;
 use crate::repository::RepositoryKind;
@@ -64,9 +65,9 @@ pub(crate) async fn index(State(app): State<Arc<App>>) -> impl IntoResponse {
             lines.push_str(part);
         }
     }
-    let page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<title>Modtier center</title>\n<h1>Modtier center</h1>\n\
-         <p>The <code>go</code> command is meant to use an edge. To use this center directly:</p>\n{lines}</html>\n"
+    let body = format!(
+        "<p>The <code>go</code> command is meant to use an edge. To use this center directly:</p>\n{lines}\
+         <p><a href=\"/catalog\">Modules</a> · <a href=\"/index\">Index</a> · <a href=\"/api/v1/repos\">Repositories</a></p>\n"
     );
-    ([(X_FRAME_OPTIONS, "DENY"), (CONTENT_SECURITY_POLICY, "default-src 'self'")], Html(page))
+    html("Modtier center", &body)
 }

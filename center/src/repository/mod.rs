@@ -358,6 +358,11 @@ impl Repository {
         }
     }
 
+    /// Whether one of the local and remote repositories may answer for a module at all, by who owns it.
+    pub(crate) fn lets_answer(&self, leaf: &str, module: &str) -> bool {
+        self.owners.may_answer(leaf, module)
+    }
+
     /// The local repository that takes what is published here.
     fn deployment(&self) -> Result<&Arc<local::Local>, RepoError> {
         match &self.inner {

@@ -5,6 +5,7 @@
 //! that nothing refers to.
 
 mod blob;
+mod catalog;
 mod change_log;
 mod commit;
 mod engine;
@@ -21,6 +22,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 pub(crate) use self::blob::{BlobRef, Blobs, NewBody, Placed, Stored};
+pub(crate) use self::catalog::{Arrival, Listed};
 use self::change_log::Logs;
 pub(crate) use self::change_log::{ChangeLog, ReadError, from_ms, now_ms, to_ms};
 pub(crate) use self::commit::{Decision, Draft, Event, MutableEffects, Subject};

@@ -70,6 +70,31 @@ pub fn directives(gomod: &[u8]) -> Directives {
     found
 }
 
+/// The paths of the modules that a `go.mod` requires, indirectly too. Of a file that is not even lexically a go.mod there
+/// are none.
+pub fn requirements(gomod: &[u8]) -> Vec<String> {
+    let Some(statements) = lexer::parse(&String::from_utf8_lossy(gomod)) else { return Vec::new() };
+    let mut found = Vec::new();
+    let mut visit = |arguments: &[String]| {
+        if let [path, _] = arguments {
+            found.extend(if path.starts_with(['"', '`']) { unquote(path) } else { Some(path.clone()) });
+        }
+    };
+    for statement in &statements {
+        match statement {
+            Statement::Line(line) => match line.tokens.split_first() {
+                Some((verb, arguments)) if verb == "require" => visit(arguments),
+                _ => {}
+            },
+            Statement::Block(block) if block.tokens == ["require"] => {
+                block.lines.iter().for_each(|line| visit(&line.tokens));
+            }
+            Statement::Block(_) => {}
+        }
+    }
+    found
+}
+
 /// The language version of the `go` directive as (major, minor), as `modfile.ParseLax` finds it.
 ///
 /// # Errors
@@ -217,6 +242,13 @@ mod tests {
         let found = directives(b"module example.com/a // Deprecated: gone\n");
         assert_eq!(found.deprecated.as_deref(), Some("gone"));
         assert_eq!(directives(b"module example.com/a // not Deprecated: gone\n").deprecated, None);
+    }
+
+    #[test]
+    fn what_is_required() {
+        let text = "module a.b\nrequire x.y v1.0.0 // indirect\nrequire (\n\t\"q.r\" v1.2.3\n\ts.t/v2 v2.0.0\n)\n                    replace u.v => ../w\n";
+        assert_eq!(requirements(text.as_bytes()), ["x.y", "q.r", "s.t/v2"]);
+        assert_eq!(requirements(b"require (\n"), Vec::<String>::new());
     }
 
     #[test]

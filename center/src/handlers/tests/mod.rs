@@ -2,6 +2,7 @@
 
 mod deploying;
 mod feed;
+mod finding;
 mod publishing;
 mod reading;
 mod sumdb;
@@ -35,6 +36,8 @@ pub(super) struct Center {
     pub(super) token: String,
     /// `Bearer …` with read alone.
     pub(super) reader: String,
+    /// `Bearer …` with annotate and admin.
+    pub(super) admin: String,
     _directory: tempfile::TempDir,
 }
 
@@ -78,6 +81,7 @@ impl Center {
             format!("Bearer {}", token.plain)
         };
         let (token, reader) = (add("ci", &[Grant::Write, Grant::Delete]), add("reader", &[Grant::Read]));
+        let admin = add("admin", &[Grant::Annotate, Grant::Admin]);
         let mut config = Config {
             data_dir: directory.path().join("data"),
             access: AccessConfig { tokens_file: Some(tokens), ..AccessConfig::default() },
@@ -87,7 +91,7 @@ impl Center {
         change(&mut config);
         config.check().unwrap();
         let app = App::build(&config).await.unwrap();
-        Self { router: routes(&app), app, token, reader, _directory: directory }
+        Self { router: routes(&app), app, token, reader, admin, _directory: directory }
     }
 
     pub(super) async fn respond(&self, request: Request<Body>) -> Response {
