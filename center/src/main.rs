@@ -9,6 +9,7 @@ mod app;
 mod cli;
 mod conditional;
 mod config;
+mod doctor;
 mod envelope;
 mod error;
 mod finding;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         None | Some(Command::Serve) => {}
         Some(Command::CheckConfig) => cli.common.check_config = true,
         Some(Command::Token(command)) => return cli::run(Errand::Token(command)),
+        Some(Command::Doctor(doctor)) => return cli::run(Errand::Doctor(doctor, cli.common.config)),
         Some(Command::Publish(publish)) => return cli::run(Errand::Publish(Box::new(publish))),
     }
     let config = match run_checked(&cli.common, BINARY, &ALIASES, Config::check) {

@@ -34,6 +34,7 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
         .route("/api/v1/stats", get(oversight::stats))
         .route("/api/v1/audit", get(oversight::audit))
         .route("/api/v1/tokens", get(oversight::tokens))
+        .route("/api/v1/doctor", get(oversight::doctor))
         // Finding things.
         .route("/catalog", get(catalog::public))
         .route("/index", get(catalog::index))

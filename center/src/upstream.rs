@@ -148,6 +148,10 @@ impl Upstream {
             StatusCode::NOT_FOUND => RepoError::NotFound(told()),
             StatusCode::GONE => RepoError::Gone(told()),
             StatusCode::FORBIDDEN => RepoError::Blocked(told()),
+            StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                tracing::warn!(what, status = status.as_u16(), reason, "the upstream wants another credential");
+                RepoError::Credential(format!("{what}: the upstream refuses this center's credential"))
+            }
             StatusCode::TOO_MANY_REQUESTS => unavailable(what, retry_after.unwrap_or(RETRY_DEFAULT)),
             _ => {
                 tracing::warn!(what, status = status.as_u16(), reason, "the upstream failed");

@@ -4,15 +4,18 @@
 //! 2 called or configured wrongly.
 
 mod client;
+mod doctor;
 mod publish;
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use shared::cli::{EXIT_FAILED, fail};
+use shared::cli::{EXIT_FAILED, EXIT_USAGE, fail};
 
+use self::doctor::Doctor;
 use self::publish::Publish;
 use crate::BINARY;
 use crate::token::TokenCommand;
@@ -30,6 +33,8 @@ pub(crate) enum Command {
     Token(TokenCommand),
     /// Pack a module from a folder or a git tag, as the go command would, and publish it
     Publish(Publish),
+    /// Walk the steps of a request for a module, in a running center, and say where they stop
+    Doctor(Doctor),
 }
 
 /// A command that serves nothing.
@@ -38,6 +43,8 @@ pub(crate) enum Errand {
     Token(TokenCommand),
     /// See [`Publish`].
     Publish(Box<Publish>),
+    /// See [`Doctor`]; with the configuration file, if one is named.
+    Doctor(Doctor, Option<PathBuf>),
 }
 
 /// Runs it and prints what it returns.
@@ -45,6 +52,15 @@ pub(crate) fn run(errand: Errand) -> ExitCode {
     let done = match errand {
         Errand::Token(command) => command.run(),
         Errand::Publish(publish) => block_on(publish.run()),
+        Errand::Doctor(doctor, config) => {
+            return match block_on(doctor.run(config.as_deref())) {
+                Ok((printed, is_well)) => {
+                    let _ = std::io::stdout().lock().write_all(printed.as_bytes());
+                    if is_well { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) }
+                }
+                Err(error) => fail(BINARY, EXIT_USAGE, &format_args!("{error:#}")),
+            };
+        }
     };
     match done {
         Ok(printed) => {
@@ -56,7 +72,7 @@ pub(crate) fn run(errand: Errand) -> ExitCode {
     }
 }
 
-fn block_on(work: impl Future<Output = anyhow::Result<String>>) -> anyhow::Result<String> {
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.context("the runtime cannot be started")?.block_on(work)
 }

@@ -8,12 +8,14 @@ use axum::extract::{Query, State};
 use http::HeaderMap;
 use serde_json::{Value, json};
 use shared::access::Grant;
+use shared::module::{ModulePath, Version};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::module::authorize;
-use super::parameters::{Parameters, token};
+use super::parameters::{Parameters, bad, token};
 use crate::app::App;
+use crate::doctor::{Report, examine};
 use crate::error::Failure;
 use crate::repository::RepositoryKind;
 
@@ -53,6 +55,29 @@ pub(crate) async fn tokens(State(app): State<Arc<App>>, headers: HeaderMap) -> R
     authorize(&app, &headers, Grant::Admin)?;
     let tokens = app.access.holders().into_iter().map(|(name, grants)| json!({ "name": name, "grants": grants }));
     Ok(Json(json!({ "tokens": tokens.collect::<Vec<_>>() })))
+}
+
+/// `GET /api/v1/doctor?module=&version=&repo=`: walks the steps of a request and says where they stop.
+pub(crate) async fn doctor(
+    State(app): State<Arc<App>>,
+    Query(given): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Result<Json<Report>, Failure> {
+    authorize(&app, &headers, Grant::Admin)?;
+    let parameters = Parameters::read(given, &["module", "version", "repo"])?;
+    let path = parameters.text("module").ok_or_else(|| bad("module", "the module path is missing"))?;
+    let module = ModulePath::new(path).map_err(|error| bad("module", &error.to_string()))?;
+    let version = parameters.text("version").map(|version| Version::new(&module, version)).transpose();
+    let version = version.map_err(|error| bad("version", &error.to_string()))?;
+    let repository = match parameters.text("repo") {
+        Some(name) => app.repository(name)?,
+        None => app
+            .repositories
+            .iter()
+            .find(|repository| repository.kind() == RepositoryKind::Virtual)
+            .ok_or_else(|| bad("repo", "which repository? There is no virtual one"))?,
+    };
+    Ok(Json(examine(&app, repository, &module, version).await))
 }
 
 /// `GET /api/v1/stats`: how much each repository holds. Reads every record: for a person, not for a probe.

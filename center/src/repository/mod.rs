@@ -130,6 +130,9 @@ pub(crate) enum RepoError {
     /// An upstream's answer was wrong: malformed, truncated, an unexpected status. 502
     #[error("upstream: {0}")]
     Upstream(String),
+    /// An upstream wants another credential than it was sent. 502
+    #[error("credential: {0}")]
+    Credential(String),
     /// Nobody could be asked. 503
     #[error("unavailable: {msg}")]
     Unavailable {

@@ -290,6 +290,7 @@ fn outcome_of(error: &RepoError) -> &'static str {
         | RepoError::NotWritable(_)
         | RepoError::Integrity(_)
         | RepoError::Upstream(_)
+        | RepoError::Credential(_)
         | RepoError::TooLarge(_)
         | RepoError::Storage(_) => "error",
     }
