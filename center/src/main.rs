@@ -59,6 +59,8 @@ fn main() -> ExitCode {
         Some(Command::CheckConfig) => cli.common.check_config = true,
         Some(Command::Token(command)) => return cli::run(Errand::Token(command)),
         Some(Command::Doctor(doctor)) => return cli::run(Errand::Doctor(doctor, cli.common.config)),
+        Some(Command::Export(export)) => return cli::run(Errand::Export(Box::new(export))),
+        Some(Command::Import(import)) => return cli::run(Errand::Import(Box::new(import))),
         Some(Command::Publish(publish)) => return cli::run(Errand::Publish(Box::new(publish))),
     }
     let config = match run_checked(&cli.common, BINARY, &ALIASES, Config::check) {

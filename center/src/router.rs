@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{any, get};
+use axum::routing::{any, get, put};
 use http::Uri;
 
 use crate::app::App;
 use crate::envelope::envelop;
 use crate::error::{Failure, READ_METHODS};
-use crate::handlers::{catalog, changes, detail, manifest, module, oversight, status};
+use crate::handlers::{catalog, changes, detail, intake, manifest, module, oversight, status};
 
 /// The routes, with what stands around each request.
 pub(crate) fn routes(app: &Arc<App>) -> Router {
@@ -28,6 +28,7 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
         .route("/api/v1/repos/{repository}/changes", get(changes::changes))
         .route("/api/v1/repos/{repository}/manifest", get(manifest::root))
         .route("/api/v1/repos/{repository}/manifest/{bucket}", get(manifest::bucket))
+        .route("/api/v1/repos/{repository}/import/{*path}", put(intake::take))
         .route("/api/v1/catalog", get(catalog::catalog))
         .route("/api/v1/search", get(catalog::search))
         .route("/api/v1/modules/{*path}", get(detail::read).put(detail::write).patch(detail::write))

@@ -10,6 +10,8 @@ pub mod client;
 pub mod config;
 pub mod digest;
 pub mod fill;
+pub mod go_sum;
 pub mod module;
+pub mod progress;
 pub mod request;
 pub mod telemetry;

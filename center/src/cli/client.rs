@@ -25,6 +25,9 @@ pub(crate) struct Credential {
     /// File with the token; without one `MODTIER_TOKEN`, then .netrc
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// Whether nothing but .netrc counts.
+    #[arg(skip)]
+    netrc_alone: bool,
 }
 
 /// A server, and who asks it.
@@ -71,9 +74,22 @@ impl Client {
         })
     }
 
+    /// Sends; none where the answer is 403, 404 or 410: it is known that there is nothing to be had.
+    pub(crate) async fn find(&self, request: RequestBuilder) -> anyhow::Result<Option<Response>> {
+        let response = request.send().await.map_err(|error| unreachable_server(&self.base, &error))?;
+        if matches!(response.status().as_u16(), 403 | 404 | 410) {
+            return Ok(None);
+        }
+        self.judge(response).await.map(Some)
+    }
+
     /// Sends, and turns what is no success into an error with the server's own words.
     pub(crate) async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
         let response = request.send().await.map_err(|error| unreachable_server(&self.base, &error))?;
+        self.judge(response).await
+    }
+
+    async fn judge(&self, response: Response) -> anyhow::Result<Response> {
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -92,12 +108,19 @@ impl Client {
 }
 
 impl Credential {
+    /// For a server other than the one that the command is about: the token is not for it.
+    pub(crate) const fn of_netrc() -> Self {
+        Self { token_file: None, netrc_alone: true }
+    }
+
     fn find(&self, host: &str) -> anyhow::Result<Option<Sent>> {
         if let Some(path) = &self.token_file {
             let text = std::fs::read_to_string(path).with_context(|| format!("--token-file {}", path.display()))?;
             return Ok(Some(Sent::Bearer(text.trim().to_owned())));
         }
-        if let Some(token) = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.trim().is_empty()) {
+        if let Some(token) =
+            std::env::var(TOKEN_VARIABLE).ok().filter(|token| !self.netrc_alone && !token.trim().is_empty())
+        {
             return Ok(Some(Sent::Bearer(token.trim().to_owned())));
         }
         let Some(path) = file() else { return Ok(None) };

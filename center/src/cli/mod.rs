@@ -3,6 +3,7 @@
 //! What is asked for goes to standard output, everything else to standard error. Exit codes: 0 done, 1 it could not be done,
 //! 2 called or configured wrongly.
 
+mod carry;
 mod client;
 mod doctor;
 mod publish;
@@ -15,6 +16,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use shared::cli::{EXIT_FAILED, EXIT_USAGE, fail};
 
+use self::carry::{Export, Import};
 use self::doctor::Doctor;
 use self::publish::Publish;
 use crate::BINARY;
@@ -33,6 +35,10 @@ pub(crate) enum Command {
     Token(TokenCommand),
     /// Pack a module from a folder or a git tag, as the go command would, and publish it
     Publish(Publish),
+    /// Write a set of modules, with the proofs of the checksum database, into a bundle
+    Export(Export),
+    /// Bring a bundle, a module cache, or another proxy's modules into a running center
+    Import(Import),
     /// Walk the steps of a request for a module, in a running center, and say where they stop
     Doctor(Doctor),
 }
@@ -43,6 +49,10 @@ pub(crate) enum Errand {
     Token(TokenCommand),
     /// See [`Publish`].
     Publish(Box<Publish>),
+    /// See [`Export`].
+    Export(Box<Export>),
+    /// See [`Import`].
+    Import(Box<Import>),
     /// See [`Doctor`]; with the configuration file, if one is named.
     Doctor(Doctor, Option<PathBuf>),
 }
@@ -52,6 +62,8 @@ pub(crate) fn run(errand: Errand) -> ExitCode {
     let done = match errand {
         Errand::Token(command) => command.run(),
         Errand::Publish(publish) => block_on(publish.run()),
+        Errand::Export(export) => block_on(export.run()),
+        Errand::Import(import) => block_on(import.run()),
         Errand::Doctor(doctor, config) => {
             return match block_on(doctor.run(config.as_deref())) {
                 Ok((printed, is_well)) => {

@@ -3,6 +3,7 @@
 pub(crate) mod catalog;
 pub(crate) mod changes;
 pub(crate) mod detail;
+pub(crate) mod intake;
 pub(crate) mod manifest;
 mod matrix;
 pub(crate) mod module;

@@ -186,6 +186,17 @@ pub(crate) enum Part {
     Mod(Bytes),
 }
 
+/// A part of a version that an administrator brings from elsewhere.
+#[derive(Debug)]
+pub(crate) enum Brought {
+    /// The `.info`.
+    Info(Bytes),
+    /// The `.mod`.
+    Mod(Bytes),
+    /// The zip.
+    Zip(Upload),
+}
+
 /// A published version.
 #[derive(Debug, Clone)]
 pub(crate) struct Published {
@@ -323,6 +334,33 @@ impl Repository {
     /// Takes a part that belongs to a module zip, which was or will be published. Returns once it is on disk.
     pub(crate) async fn attach(&self, module: &ModulePath, version: &Version, part: Part) -> Result<(), RepoError> {
         self.deployment()?.attach(module, version, part).await
+    }
+
+    /// Takes a part of a version that was brought from elsewhere, under the same proofs as if it had been published or fetched here.
+    /// Whether it was new. A local repository takes the parts as publishing does; a virtual one takes nothing, as it would
+    /// have to guess whose it is.
+    pub(crate) async fn take_in(
+        &self,
+        module: &ModulePath,
+        version: &Version,
+        part: Brought,
+    ) -> Result<bool, RepoError> {
+        match (&self.inner, part) {
+            (Inner::Remote(remote), part) => remote.take_in(module, version, part).await,
+            (Inner::Local(local), Brought::Info(body)) => {
+                local.attach(module, version, Part::Info(body)).await.map(|()| true)
+            }
+            (Inner::Local(local), Brought::Mod(body)) => {
+                local.attach(module, version, Part::Mod(body)).await.map(|()| true)
+            }
+            (Inner::Local(_), Brought::Zip(upload)) => {
+                self.publish(module, version, upload, None).await.map(|published| published.created)
+            }
+            (Inner::Virtual(_), _) => Err(RepoError::NotWritable(format!(
+                "repository {:?} is a virtual one; name the member that is to hold it",
+                self.name
+            ))),
+        }
     }
 
     /// The name of the local repository that takes what is published here.

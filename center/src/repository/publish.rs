@@ -159,7 +159,8 @@ fn event(event_type: EventType, version: &Version, sha256: Digest, h1: Option<St
     Event { event_type, kind: Kind::Version, version: Some(version.to_string()), sha256: Some(sha256), h1, reason }
 }
 
-async fn verify(module: &ModulePath, version: &Version, upload: &Upload) -> Result<ZipSummary, RepoError> {
+/// Judges an upload by the rules of `golang.org/x/mod/zip`.
+pub(super) async fn verify(module: &ModulePath, version: &Version, upload: &Upload) -> Result<ZipSummary, RepoError> {
     let (module, version, path, len) = (module.clone(), version.clone(), upload.path.clone(), upload.len);
     blocking(move || {
         let file = File::open(&path).map_err(|error| unreadable(&error))?;

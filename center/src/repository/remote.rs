@@ -9,6 +9,7 @@
 //! Everything that is fetched goes through one single flight; there is no second layer.
 
 mod immutable;
+mod intake;
 mod mutable;
 mod proof;
 mod zip;

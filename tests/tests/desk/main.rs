@@ -1,5 +1,6 @@
 //! The center's desk: what people and scripts do with it, by its command line and its administration interface.
 
+mod carrying;
 mod doctor;
 mod packing;
 mod publishing;
