@@ -1,6 +1,6 @@
 //! Building the repositories from what an operator said of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -13,6 +13,7 @@ use super::figures::Figures;
 use super::local::Local;
 use super::owner::Owners;
 use super::remote::{Periods, Remote};
+use super::scope::Scope;
 use super::virtual_::{Virtual, local_of};
 use super::{Inner, Repository, RepositoryKind, RepositorySettings, Verifier};
 use crate::store::{Store, StoreError};
@@ -97,29 +98,48 @@ impl Parts<'_> {
             return Err(wrong("it is a member of itself".to_owned()));
         }
         check_keys(settings).map_err(wrong)?;
+        let owns = Patterns::new(settings.owns.iter().cloned()).map_err(|error| wrong(format!("owns: {error}")))?;
         let inner = match settings.kind {
-            RepositoryKind::Local => Inner::Local(Arc::new(self.local(name, settings)?)),
-            RepositoryKind::Remote => Inner::Remote(Arc::new(self.remote(name, settings)?)),
+            RepositoryKind::Local => Inner::Local(Arc::new(self.local(name, &owns)?)),
+            RepositoryKind::Remote => {
+                self.owners.add_open(name, &owns);
+                Inner::Remote(Arc::new(self.remote(name, settings)?))
+            }
             RepositoryKind::Virtual => {
                 above.push(name.to_owned());
                 let members = settings.members.iter().map(|member| self.add(member, built, above));
                 let members = members.collect::<Result<Vec<_>, _>>()?;
                 above.pop();
-                Inner::Virtual(self.merge(name, settings, members)?)
+                let virtual_ = self.merge(name, settings, members)?;
+                self.owners.add_group(name, &owns, virtual_.leaves());
+                Inner::Virtual(virtual_)
             }
         };
-        let (store, owners) = (self.store.clone(), Arc::clone(self.owners));
-        let repository = Arc::new(Repository { name: name.to_owned(), store, owners, inner });
+        let repository = Arc::new(Repository {
+            name: name.to_owned(),
+            store: self.store.clone(),
+            owners: Arc::clone(self.owners),
+            scope: Scope { include: settings.include.clone(), exclude: settings.exclude.clone() },
+            priority: settings.priority,
+            hard_fail: settings.hard_fail,
+            inner,
+        });
         built.insert(name.to_owned(), Arc::clone(&repository));
         Ok(repository)
     }
 
-    fn local(&self, name: &str, settings: &RepositorySettings) -> Result<Local, BuildError> {
-        let patterns = Patterns::new(settings.owns.iter().cloned())
-            .map_err(|error| BuildError::Settings { name: name.to_owned(), reason: format!("owns: {error}") })?;
-        self.owners.add(name, &patterns);
-        // What was once published stays owned, also when every version of it is tombstoned.
-        self.store.for_each_version(name, |module, _, _| self.owners.claim(name, module))?;
+    fn local(&self, name: &str, owns: &Patterns) -> Result<Local, BuildError> {
+        self.owners.add(name, owns);
+        if !self.owners.knows_published(name) {
+            // What was once published stays owned, also when every version of it is tombstoned.
+            let mut published = BTreeSet::new();
+            self.store.for_each_version(name, |module, _, _| {
+                if !published.contains(module) {
+                    published.insert(module.to_owned());
+                }
+            })?;
+            self.owners.know_published(name, published);
+        }
         Ok(Local {
             name: name.to_owned(),
             store: self.store.clone(),
@@ -148,7 +168,9 @@ impl Parts<'_> {
             logs: self.logs_of(name)?,
             log: self.store.change_log(name)?,
             upstream,
+            offline: settings.offline,
             periods: Periods {
+                assumed_offline: settings.assumed_offline_period.get(),
                 metadata: settings.metadata_period.get(),
                 negative: settings.negative_period.get(),
                 stale_if_error: settings.stale_if_error.get(),
@@ -163,7 +185,7 @@ impl Parts<'_> {
         &self,
         name: &str,
         settings: &RepositorySettings,
-        members: Vec<Arc<Repository>>,
+        mut members: Vec<Arc<Repository>>,
     ) -> Result<Virtual, BuildError> {
         let default_deployment = match &settings.default_deployment {
             None => None,
@@ -176,9 +198,12 @@ impl Parts<'_> {
                 Some(local)
             }
         };
+        // Of equals, the order in which they were named.
+        members.sort_by_key(|member| std::cmp::Reverse(member.priority));
         Ok(Virtual {
             store: self.store.clone(),
             log: self.store.change_log(name)?,
+            owners: Arc::clone(self.owners),
             members,
             default_deployment,
             merge_timeout: settings.merge_timeout.get(),
@@ -212,8 +237,10 @@ impl Parts<'_> {
 fn check_keys(settings: &RepositorySettings) -> Result<(), String> {
     let kind = settings.kind;
     let keys = [
-        ("owns", !settings.owns.is_empty(), RepositoryKind::Local),
         ("upstream", settings.upstream.is_some(), RepositoryKind::Remote),
+        ("upstreams", !settings.upstreams.is_empty(), RepositoryKind::Remote),
+        ("held_first", settings.held_first, RepositoryKind::Remote),
+        ("offline", settings.offline, RepositoryKind::Remote),
         ("members", !settings.members.is_empty(), RepositoryKind::Virtual),
         ("default_deployment", settings.default_deployment.is_some(), RepositoryKind::Virtual),
     ];

@@ -16,6 +16,7 @@ mod local;
 mod owner;
 mod publish;
 mod remote;
+mod scope;
 mod settings;
 #[cfg(test)]
 mod testing;
@@ -63,6 +64,17 @@ pub(crate) struct Answer {
     pub(crate) body: Body,
     /// Whether a local (or private) repository answered.
     pub(crate) private: bool,
+    /// What whoever keeps this answer should know. One with a caveat is not kept here either.
+    pub(crate) caveat: Option<Caveat>,
+}
+
+/// What an answer lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Caveat {
+    /// The part of a member that could not be asked.
+    Partial,
+    /// The proof of a checksum database that could not be asked.
+    Unverified,
 }
 
 /// The body of an [`Answer`].
@@ -235,6 +247,9 @@ pub(crate) struct Repository {
     name: String,
     store: Store,
     owners: Arc<owner::Owners>,
+    scope: scope::Scope,
+    priority: u32,
+    hard_fail: bool,
     inner: Inner,
 }
 
@@ -266,6 +281,7 @@ impl Repository {
         options: &'a FetchOptions,
     ) -> BoxFuture<'a, Result<Answer, RepoError>> {
         Box::pin(async move {
+            self.require_in_scope(&request.module)?;
             match &self.inner {
                 Inner::Local(local) => local.fetch(request).await,
                 Inner::Remote(remote) => remote.fetch(request, options).await,
@@ -285,14 +301,30 @@ impl Repository {
         Ok(false)
     }
 
-    /// The repository that alone may answer for a path. A local repository says so of its own paths, a virtual one of
-    /// its members'; a remote one owns nothing.
+    /// The repository that alone may answer for a path: this one, or the first of its members that owns it.
     pub(crate) fn owner_of(&self, module: &ModulePath) -> Option<&str> {
-        match &self.inner {
-            Inner::Local(local) => local.owns(module).then_some(self.name.as_str()),
-            Inner::Remote(_) => None,
-            Inner::Virtual(virtual_) => virtual_.owner_of(module).map(Self::name),
+        if self.owners.owns(&self.name, module.as_str()) {
+            return Some(&self.name);
         }
+        match &self.inner {
+            Inner::Local(_) | Inner::Remote(_) => None,
+            Inner::Virtual(virtual_) => virtual_.owner_of(module),
+        }
+    }
+
+    /// Whether the owners of a path let this repository, or one below it, answer for it.
+    fn may_answer(&self, module: &ModulePath) -> bool {
+        match &self.inner {
+            Inner::Local(_) | Inner::Remote(_) => self.owners.may_answer(&self.name, module.as_str()),
+            Inner::Virtual(virtual_) => virtual_.members.iter().any(|member| member.may_answer(module)),
+        }
+    }
+
+    fn require_in_scope(&self, module: &ModulePath) -> Result<(), RepoError> {
+        if self.scope.contains(module) {
+            return Ok(());
+        }
+        Err(RepoError::Blocked(format!("{module} is not among what repository {:?} answers for", self.name)))
     }
 
     /// Publishes a module zip. `expected` is what the client said the SHA-256 would be. Returns once everything is on disk.
@@ -303,7 +335,16 @@ impl Repository {
         upload: Upload,
         expected: Option<Digest>,
     ) -> Result<Published, RepoError> {
+        self.require_in_scope(module)?;
         let local = self.deployment()?;
+        if let Inner::Virtual(virtual_) = &self.inner
+            && let Some(member) = virtual_.members.iter().find(|member| member.name == local.name)
+        {
+            member.require_in_scope(module)?;
+        }
+        if let Some(owner) = self.owners.keeps_from(&local.name, module) {
+            return Err(RepoError::Blocked(format!("{module} belongs to repository {owner:?}")));
+        }
         local.publish(module, version, upload, expected).await
     }
 

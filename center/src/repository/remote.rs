@@ -10,6 +10,7 @@
 
 mod immutable;
 mod mutable;
+mod offline;
 mod proof;
 mod zip;
 
@@ -41,16 +42,15 @@ const INFO_BYTES_MAX: u64 = 1 << 20;
 /// Largest `.mod` that is taken, in bytes.
 const GOMOD_BYTES_MAX: u64 = shared::module::zip::GOMOD_BYTES_MAX;
 
-/// After a connection could not be made or timed out, whoever holds something stale serves it for this long without
-/// trying again.
-const COOLDOWN: Duration = Duration::from_secs(5);
-
 /// How long answers count.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Periods {
     pub(super) metadata: Duration,
     pub(super) negative: Duration,
     pub(super) stale_if_error: Duration,
+    /// After a connection could not be made or timed out, whoever holds something stale serves it for this long without
+    /// trying again.
+    pub(super) assumed_offline: Duration,
 }
 
 /// Which fetches are one: those of the same artefact of the same module.
@@ -65,6 +65,8 @@ pub(super) struct Remote {
     pub(super) logs: Vec<String>,
     pub(super) log: ChangeLog,
     pub(super) upstream: Option<Upstream>,
+    /// Nobody is asked.
+    pub(super) offline: bool,
     pub(super) periods: Periods,
     pub(super) verifier: Arc<dyn Verifier>,
     pub(super) flights: Flights<FlightKey, FillHead>,
@@ -78,11 +80,15 @@ impl Remote {
         request: &ModuleRequest,
         options: &FetchOptions,
     ) -> Result<Answer, RepoError> {
-        if let Some(owner) = self.owners.owner_of(&request.module) {
+        if !self.owners.may_answer(&self.name, request.module.as_str()) {
             let module = &request.module;
+            let owner = self.owners.owner_of(module).unwrap_or_default();
             return Err(RepoError::Blocked(format!(
                 "{module} belongs to repository {owner:?} and is asked of no other"
             )));
+        }
+        if self.offline {
+            return self.offline(request, options).await;
         }
         match &request.artefact {
             Artefact::List | Artefact::Latest | Artefact::Query(_) => self.mutable(request, options).await,
@@ -106,7 +112,7 @@ impl Remote {
         };
         self.figures.asked(&self.name, outcome);
         if matches!(reply, Err(RepoError::Unavailable { .. } | RepoError::Timeout(_))) {
-            let until = now_ms().saturating_add(millis(COOLDOWN));
+            let until = now_ms().saturating_add(millis(self.periods.assumed_offline));
             self.cooling_until_ms.store(until, Ordering::Relaxed);
         }
         reply

@@ -175,6 +175,13 @@ impl Setup {
         Self { repositories, store, verifier, directory }
     }
 
+    /// The same store under other settings.
+    pub(super) fn again(self, settings: &Settings) -> Self {
+        let via = HeaderValue::from_static("1.1 test");
+        let repositories = Repositories::build(settings, &self.store, self.verifier.clone(), &via).unwrap();
+        Self { repositories, ..self }
+    }
+
     /// With one remote repository that asks again after a minute.
     pub(super) fn over(origin: &Origin) -> Self {
         Self::new(&settings(&[("remote", &origin.url)], Period::secs(60)))
@@ -207,13 +214,23 @@ impl Setup {
     }
 
     pub(super) async fn publish(&self, module: &str, version: &str, zip: &Bytes) -> Result<Published, RepoError> {
+        self.publish_to(self.repository("virtual"), module, version, zip).await
+    }
+
+    pub(super) async fn publish_to(
+        &self,
+        to: &Repository,
+        module: &str,
+        version: &str,
+        zip: &Bytes,
+    ) -> Result<Published, RepoError> {
         let module = ModulePath::new(module).unwrap();
         let version = Version::new(&module, version).unwrap();
         let file = tempfile::NamedTempFile::new_in(self.store.spool_dir()).unwrap();
         std::fs::write(file.path(), zip).unwrap();
         let path = file.path().to_owned();
         let upload = Upload { path, len: zip.len() as u64, sha256: Digest::of(zip) };
-        self.repository("virtual").publish(&module, &version, upload, None).await
+        to.publish(&module, &version, upload, None).await
     }
 
     pub(super) fn changes(&self, repository: &str) -> Vec<Change> {

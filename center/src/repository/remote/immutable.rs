@@ -56,6 +56,7 @@ impl Remote {
                         cache,
                         body: Body::Filling(fill),
                         private: false,
+                        caveat: None,
                     });
                 }
                 // The store has it by now; see `fill`.

@@ -75,7 +75,7 @@ impl Remote {
         }
     }
 
-    fn recorded(&self, request: &ModuleRequest) -> Result<Option<MutableRecord>, RepoError> {
+    pub(super) fn recorded(&self, request: &ModuleRequest) -> Result<Option<MutableRecord>, RepoError> {
         let name = request.artefact.file_name();
         Ok(self.store.mutable(&self.name, request.module.as_str(), &name)?)
     }
@@ -97,7 +97,7 @@ impl Remote {
     }
 
     /// The answer that a record holds, as of no head of the log.
-    async fn answer(&self, record: &MutableRecord, cache: CacheStatus) -> Result<Option<Answer>, RepoError> {
+    pub(super) async fn answer(&self, record: &MutableRecord, cache: CacheStatus) -> Result<Option<Answer>, RepoError> {
         let MutableOutcome::Found(stored) = &record.outcome else {
             return Ok(None);
         };

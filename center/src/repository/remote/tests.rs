@@ -343,3 +343,32 @@ async fn redirects_are_followed_a_few_times() {
     assert!(matches!(setup.get("remote", "example.com/b/@v/list").await, Err(RepoError::Upstream(_))));
     assert_eq!(origin.count("example.com/b/@v/list"), 6);
 }
+
+#[tokio::test]
+async fn an_offline_repository_asks_nobody_and_speaks_of_what_it_holds() {
+    let origin = Origin::start().await;
+    let mut settings = settings(&[("remote", &origin.url)], Period::secs(0));
+    let setup = Setup::new(&settings);
+    for version in ["v1.0.0", "v1.1.0", "v1.2.0"] {
+        origin.serve("example.com/a", version, "module example.com/a\n\nretract v1.1.0\n");
+    }
+    origin.set("example.com/a/@v/list", Reply::ok("v1.0.0\nv1.1.0\nv1.2.0\n"));
+    origin.set("example.com/a/@v/main.info", Reply::ok(info("v1.0.0")));
+    for name in ["list", "main.info", "v1.0.0.zip", "v1.0.0.mod", "v1.0.0.info", "v1.1.0.zip", "v1.1.0.mod"] {
+        setup.get("virtual", &format!("example.com/a/@v/{name}")).await.unwrap();
+    }
+    settings.get_mut("remote").unwrap().offline = true;
+    let setup = setup.again(&settings);
+    let before = origin.asked();
+    assert_eq!(setup.text("virtual", "example.com/a/@v/list").await, "v1.0.0\nv1.1.0\n");
+    assert_eq!(setup.text("virtual", "example.com/a/@latest").await, info("v1.0.0"));
+    assert_eq!(setup.text("remote", "example.com/a/@latest").await, info("v1.0.0"));
+    assert_eq!(setup.text("virtual", "example.com/a/@v/main.info").await, info("v1.0.0"));
+    let list = setup.fetch("virtual", "example.com/a/@v/list").await.unwrap();
+    assert!(list.cache == CacheStatus::Hit && list.change_id.is_some() && list.caveat.is_none(), "{list:?}");
+    for name in ["a/@v/v1.2.0.zip", "a/@v/next.info", "b/@v/list", "b/@latest", "b/@v/v1.0.0.info"] {
+        let error = setup.get("virtual", &format!("example.com/{name}")).await.unwrap_err();
+        assert!(matches!(error, RepoError::Unavailable { .. }), "{name}: {error:?}");
+    }
+    assert_eq!(origin.asked(), before);
+}
