@@ -42,13 +42,28 @@ pub(crate) enum BuildError {
 
 impl Repositories {
     /// Builds them; `via` is how this center calls itself to upstreams. Fills run on the runtime on which this is called.
-    pub(crate) fn build(
+    pub(crate) async fn build(
         settings: &BTreeMap<String, RepositorySettings>,
         store: &Store,
         verifier: Arc<dyn Verifier>,
         via: &HeaderValue,
     ) -> Result<Self, BuildError> {
         let owners = Arc::new(Owners::default());
+        for (name, settings) in settings {
+            store.open_log(name).await?;
+            if settings.kind == RepositoryKind::Local && !owners.knows_published(name) {
+                // What was once published stays owned, also when every version of it is tombstoned.
+                let mut published = BTreeSet::new();
+                store
+                    .for_each_version(name, |module, _, _| {
+                        if !published.contains(module) {
+                            published.insert(module.to_owned());
+                        }
+                    })
+                    .await?;
+                owners.know_published(name, published);
+            }
+        }
         let parts = Parts { settings, store, owners: &owners, verifier, via, figures: Figures::new() };
         let mut by_name = BTreeMap::new();
         for name in settings.keys() {
@@ -130,22 +145,12 @@ impl Parts<'_> {
 
     fn local(&self, name: &str, owns: &Patterns) -> Result<Local, BuildError> {
         self.owners.add(name, owns);
-        if !self.owners.knows_published(name) {
-            // What was once published stays owned, also when every version of it is tombstoned.
-            let mut published = BTreeSet::new();
-            self.store.for_each_version(name, |module, _, _| {
-                if !published.contains(module) {
-                    published.insert(module.to_owned());
-                }
-            })?;
-            self.owners.know_published(name, published);
-        }
         Ok(Local {
             name: name.to_owned(),
             store: self.store.clone(),
             owners: Arc::clone(self.owners),
             figures: self.figures.clone(),
-            logs: self.logs_of(name)?,
+            logs: self.logs_of(name),
             log: self.store.change_log(name)?,
         })
     }
@@ -165,7 +170,7 @@ impl Parts<'_> {
             store: self.store.clone(),
             owners: Arc::clone(self.owners),
             figures: self.figures.clone(),
-            logs: self.logs_of(name)?,
+            logs: self.logs_of(name),
             log: self.store.change_log(name)?,
             upstream,
             offline: settings.offline,
@@ -211,7 +216,7 @@ impl Parts<'_> {
     }
 
     /// The logs that tell of a repository's changes: its own, and those of every virtual repository above it.
-    fn logs_of(&self, name: &str) -> Result<Vec<String>, StoreError> {
+    fn logs_of(&self, name: &str) -> Vec<String> {
         let mut logs = vec![name.to_owned()];
         let mut next = 0;
         while let Some(member) = logs.get(next).cloned() {
@@ -226,10 +231,7 @@ impl Parts<'_> {
                 }
             }
         }
-        for log in &logs {
-            self.store.change_log(log)?;
-        }
-        Ok(logs)
+        logs
     }
 }
 

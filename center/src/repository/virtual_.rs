@@ -138,7 +138,7 @@ impl Virtual {
     ) -> Result<Answer, RepoError> {
         // A tombstone beats every member behind it.
         for member in self.candidates(&request.module)? {
-            if member.kind() != RepositoryKind::Local && member.is_tombstoned(&request.module, version)? {
+            if member.kind() != RepositoryKind::Local && member.is_tombstoned(&request.module, version).await? {
                 let removed = format!("{}@{version} was removed by an administrator", request.module);
                 return Err(RepoError::Blocked(removed));
             }

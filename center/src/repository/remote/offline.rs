@@ -41,7 +41,7 @@ impl Remote {
 
     async fn held_list(self: &Arc<Self>, request: &ModuleRequest) -> Result<Answer, RepoError> {
         let head = self.log.head();
-        let (versions, modified_ms) = self.held_versions(request)?;
+        let (versions, modified_ms) = self.held_versions(request).await?;
         if versions.is_empty() {
             return self.held_mutable(request).await;
         }
@@ -50,7 +50,7 @@ impl Remote {
 
     async fn held_latest(self: &Arc<Self>, request: &ModuleRequest) -> Result<Answer, RepoError> {
         let (head, options) = (self.log.head(), FetchOptions { held_only: true });
-        let (versions, _) = self.held_versions(request)?;
+        let (versions, _) = self.held_versions(request).await?;
         let of = |artefact| ModuleRequest { module: request.module.clone(), artefact };
         let gomod = |version: Version| async move {
             let answer = self.immutable(&of(Artefact::Mod(version.clone())), &version, &options).await?;
@@ -67,14 +67,14 @@ impl Remote {
     async fn held_mutable(self: &Arc<Self>, request: &ModuleRequest) -> Result<Answer, RepoError> {
         let head = self.log.head();
         let absent = || RepoError::NotFound(format!("{} is not held here", describe(request)));
-        let record = self.recorded(request)?.ok_or_else(absent)?;
+        let record = self.recorded(request).await?.ok_or_else(absent)?;
         let answer = self.answer(&record, CacheStatus::Hit).await?.ok_or_else(absent)?;
         Ok(answer.reflecting(head))
     }
 
     /// The tagged versions whose zip is held, sorted, and when the last of them came.
-    fn held_versions(&self, request: &ModuleRequest) -> Result<(Vec<Version>, u64), RepoError> {
-        let records = self.store.versions(&self.name, request.module.as_str())?;
+    async fn held_versions(&self, request: &ModuleRequest) -> Result<(Vec<Version>, u64), RepoError> {
+        let records = self.store.versions(&self.name, request.module.as_str()).await?;
         let held = records.iter().filter(|(_, record)| record.zip.is_some() && record.tombstone.is_none());
         let modified_ms = held.clone().map(|(_, record)| record.created_ms).max().unwrap_or_default();
         let versions = held.filter_map(|(version, _)| Version::new(&request.module, version).ok());

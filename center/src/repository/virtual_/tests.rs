@@ -5,14 +5,14 @@ use shared::config::Period;
 use crate::repository::testing::{Origin, Reply, Setup, info, module_zip, settings, target};
 use crate::repository::{CacheStatus, Caveat, RepoError};
 
-fn two(one: &Origin, two: &Origin) -> Setup {
-    Setup::new(&settings(&[("remote", &one.url), ("second", &two.url)], Period::secs(0)))
+async fn two(one: &Origin, two: &Origin) -> Setup {
+    Setup::new(&settings(&[("remote", &one.url), ("second", &two.url)], Period::secs(0))).await
 }
 
 #[tokio::test]
 async fn lists_are_merged_sorted_and_each_version_once() {
     let (one, other) = (Origin::start().await, Origin::start().await);
-    let setup = two(&one, &other);
+    let setup = two(&one, &other).await;
     one.set("example.com/a/@v/list", Reply::ok("v1.10.0\nv1.0.0\n"));
     other.set("example.com/a/@v/list", Reply::ok("v1.2.0\nv1.10.0\n"));
     assert_eq!(setup.text("virtual", "example.com/a/@v/list").await, "v1.0.0\nv1.2.0\nv1.10.0\n");
@@ -26,7 +26,7 @@ async fn lists_are_merged_sorted_and_each_version_once() {
 #[tokio::test]
 async fn a_member_that_fails_makes_a_list_partial_and_an_empty_one_an_error() {
     let (one, other) = (Origin::start().await, Origin::start().await);
-    let setup = two(&one, &other);
+    let setup = two(&one, &other).await;
     one.set("example.com/a/@v/list", Reply::ok("v1.0.0\n"));
     other.set("example.com/a/@v/list", Reply::status(500, ""));
     let partial = setup.fetch("virtual", "example.com/a/@v/list").await.unwrap();
@@ -43,7 +43,7 @@ async fn a_member_that_fails_makes_a_list_partial_and_an_empty_one_an_error() {
 #[tokio::test]
 async fn a_version_comes_from_the_first_member_that_has_it() {
     let (one, other) = (Origin::start().await, Origin::start().await);
-    let setup = two(&one, &other);
+    let setup = two(&one, &other).await;
     let zip = other.serve("example.com/a", "v1.0.0", "module example.com/a\n");
     let path = "example.com/a/@v/v1.0.0.zip";
     assert_eq!(setup.get("virtual", path).await.unwrap(), zip);
@@ -69,7 +69,7 @@ async fn an_owned_path_never_leaves_the_house() {
     let origin = Origin::start().await;
     let mut settings = settings(&[("remote", &origin.url)], Period::secs(0));
     settings.get_mut("local").unwrap().owns = vec!["corp.example.com".to_owned()];
-    let setup = Setup::new(&settings);
+    let setup = Setup::new(&settings).await;
     let zip = module_zip("example.com/own", "v1.0.0", "module example.com/own\n", b"package own\n");
     setup.publish("example.com/own", "v1.0.0", &zip).await.unwrap();
     for module in ["example.com/own", "example.com/own/sub", "corp.example.com/x", "example.com/own/v2"] {
@@ -95,7 +95,7 @@ async fn an_owned_path_never_leaves_the_house() {
 #[tokio::test]
 async fn latest_is_the_newest_release_that_is_not_retracted() {
     let origin = Origin::start().await;
-    let setup = Setup::new(&settings(&[("remote", &origin.url)], Period::secs(0)));
+    let setup = Setup::new(&settings(&[("remote", &origin.url)], Period::secs(0))).await;
     let gomod = "module example.com/a\n\nretract (\n\tv1.2.0 // bad\n\t[v1.1.0, v1.1.9]\n)\n";
     for version in ["v1.0.0", "v1.1.5", "v1.2.0", "v1.3.0-rc.1"] {
         origin.serve("example.com/a", version, gomod);
@@ -115,7 +115,7 @@ async fn latest_is_the_newest_release_that_is_not_retracted() {
 #[tokio::test]
 async fn incompatible_versions_are_latest_only_without_a_gomod() {
     let origin = Origin::start().await;
-    let setup = Setup::new(&settings(&[("remote", &origin.url)], Period::secs(0)));
+    let setup = Setup::new(&settings(&[("remote", &origin.url)], Period::secs(0))).await;
     for (module, gomod, latest) in [
         ("example.com/with", "module example.com/with\n\ngo 1.20\n", "v1.0.0"),
         ("example.com/without", "module example.com/without\n", "v2.0.0+incompatible"),
@@ -133,7 +133,7 @@ async fn a_merge_does_not_wait_for_a_member_for_ever() {
     let (one, other) = (Origin::start().await, Origin::start().await);
     let mut settings = settings(&[("remote", &one.url), ("second", &other.url)], Period::secs(0));
     settings.get_mut("virtual").unwrap().merge_timeout = Period::millis(300);
-    let setup = Setup::new(&settings);
+    let setup = Setup::new(&settings).await;
     one.set("example.com/a/@v/list", Reply::ok("v1.0.0\n"));
     let slow = Reply { delay: std::time::Duration::from_mins(1), ..Reply::ok("v1.1.0\n") };
     other.set("example.com/a/@v/list", slow);
@@ -147,7 +147,7 @@ async fn a_member_whose_failure_is_hard_makes_every_merge_fail() {
     let (one, other) = (Origin::start().await, Origin::start().await);
     let mut settings = settings(&[("remote", &one.url), ("second", &other.url)], Period::secs(0));
     settings.get_mut("remote").unwrap().hard_fail = true;
-    let setup = Setup::new(&settings);
+    let setup = Setup::new(&settings).await;
     other.serve("example.com/a", "v1.0.0", "module example.com/a\n");
     other.set("example.com/a/@v/list", Reply::ok("v1.0.0\n"));
     assert_eq!(setup.text("virtual", "example.com/a/@v/list").await, "v1.0.0\n");
@@ -170,7 +170,7 @@ async fn of_an_owned_path_nothing_may_be_missing() {
     for owner in ["remote", "second"] {
         settings.get_mut(owner).unwrap().owns = vec!["partner.test/*".to_owned()];
     }
-    let setup = Setup::new(&settings);
+    let setup = Setup::new(&settings).await;
     one.set("partner.test/a/@v/list", Reply::ok("v1.0.0\n"));
     other.set("partner.test/a/@v/list", Reply::ok("v1.1.0\n"));
     assert_eq!(setup.text("virtual", "partner.test/a/@v/list").await, "v1.0.0\nv1.1.0\n");
@@ -192,7 +192,7 @@ async fn patterns_choose_the_members_and_what_nobody_may_answer_is_blocked() {
     settings.get_mut("remote").unwrap().include = patterns("example.com/one*");
     settings.get_mut("second").unwrap().exclude = patterns("example.com/one,example.com/none");
     settings.get_mut("local").unwrap().exclude = patterns("example.com/none");
-    let setup = Setup::new(&settings);
+    let setup = Setup::new(&settings).await;
     for origin in [&one, &other] {
         for module in ["one", "ones", "two", "none"] {
             origin.set(&format!("example.com/{module}/@v/list"), Reply::ok("v1.0.0\n"));
@@ -216,7 +216,7 @@ async fn what_belongs_to_another_repository_is_not_published_here() {
     let origin = Origin::start().await;
     let mut settings = settings(&[("remote", &origin.url)], Period::secs(0));
     settings.get_mut("remote").unwrap().owns = vec!["partner.test".to_owned()];
-    let setup = Setup::new(&settings);
+    let setup = Setup::new(&settings).await;
     let zip = module_zip("partner.test/a", "v1.0.0", "module partner.test/a\n", b"package a\n");
     let refused = setup.publish("partner.test/a", "v1.0.0", &zip).await;
     assert!(matches!(refused, Err(RepoError::Blocked(_))), "{refused:?}");
@@ -229,7 +229,7 @@ async fn what_a_member_of_a_higher_priority_has_hides_the_rest() {
     let (one, other) = (Origin::start().await, Origin::start().await);
     let mut settings = settings(&[("remote", &one.url), ("second", &other.url)], Period::secs(0));
     settings.get_mut("second").unwrap().priority = 10;
-    let setup = Setup::new(&settings);
+    let setup = Setup::new(&settings).await;
     for (origin, version) in [(&one, "v9.0.0+incompatible"), (&other, "v1.0.0")] {
         origin.serve("example.com/a", version, "module example.com/a\n");
         origin.set("example.com/a/@v/list", Reply::ok(format!("{version}\n")));
@@ -263,7 +263,7 @@ async fn a_virtual_repository_in_a_virtual_one_owns_for_its_members() {
     let outer = settings.get_mut("virtual").unwrap();
     outer.members = vec!["public".to_owned(), "group".to_owned()];
     outer.default_deployment = None;
-    let setup = Setup::new(&settings);
+    let setup = Setup::new(&settings).await;
     for origin in [&inner, &public] {
         for module in ["corp.test/a", "example.com/a"] {
             origin.set(&format!("{module}/@v/list"), Reply::ok("v1.0.0\n"));
@@ -286,7 +286,7 @@ async fn a_virtual_repository_in_a_virtual_one_owns_for_its_members() {
 #[tokio::test]
 async fn the_manifest_follows_ownership_and_tombstones() {
     let origin = Origin::start().await;
-    let setup = Setup::over(&origin);
+    let setup = Setup::over(&origin).await;
     origin.serve("example.com/a", "v1.0.0", "module example.com/a\n");
     setup.get("virtual", "example.com/a/@v/v1.0.0.info").await.unwrap();
     let lines = |setup: &Setup| {
