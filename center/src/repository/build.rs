@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use http::HeaderValue;
+use shared::change::{EventType, Kind};
+use shared::digest::Digest;
 use shared::fill::Flights;
 use shared::module::Patterns;
 use tokio::runtime::Handle;
@@ -12,16 +14,18 @@ use tokio::runtime::Handle;
 use super::figures::Figures;
 use super::local::Local;
 use super::owner::Owners;
-use super::remote::{Periods, Remote};
+use super::remote::{Heat, Periods, Remote};
 use super::scope::Scope;
 use super::virtual_::{Virtual, local_of};
 use super::{Inner, Repository, RepositoryKind, RepositorySettings, Verifier};
-use crate::store::{Store, StoreError};
-use crate::upstream::{Patience, Upstream};
+use crate::store::{Event, MutableEffects, MutableOutcome, MutableRecord, Store, StoreError, Subject, now_ms};
+use crate::upstream::outbound::Outbound;
+use crate::upstream::{Manners, Patience, Upstream};
 
 /// All repositories of a center.
 pub(crate) struct Repositories {
     by_name: BTreeMap<String, Arc<Repository>>,
+    owners: Arc<Owners>,
 }
 
 /// Why the repositories cannot be built.
@@ -41,14 +45,17 @@ pub(crate) enum BuildError {
 }
 
 impl Repositories {
-    /// Builds them; `via` is how this center calls itself to upstreams. Fills run on the runtime on which this is called.
+    /// Builds them; `via` is how this center calls itself to upstreams. Fills run on the runtime on which this is called. With
+    /// `before`, the repositories that ran under other settings, nothing is forgotten that was published meanwhile.
     pub(crate) async fn build(
         settings: &BTreeMap<String, RepositorySettings>,
         store: &Store,
         verifier: Arc<dyn Verifier>,
         via: &HeaderValue,
+        outbound: &Arc<Outbound>,
+        before: Option<&Self>,
     ) -> Result<Self, BuildError> {
-        let owners = Arc::new(Owners::default());
+        let owners = Arc::new(before.map_or_else(Owners::default, |before| Owners::new(before.owners.published())));
         for (name, settings) in settings {
             store.open_log(name).await?;
             if settings.kind == RepositoryKind::Local && !owners.knows_published(name) {
@@ -64,12 +71,13 @@ impl Repositories {
                 owners.know_published(name, published);
             }
         }
-        let parts = Parts { settings, store, owners: &owners, verifier, via, figures: Figures::new() };
+        let parts = Parts { settings, store, owners: &owners, verifier, via, outbound, figures: Figures::new() };
         let mut by_name = BTreeMap::new();
         for name in settings.keys() {
             parts.add(name, &mut by_name, &mut Vec::new())?;
         }
-        Ok(Self { by_name })
+        tell_of_settings(settings, store).await?;
+        Ok(Self { by_name, owners })
     }
 
     /// A repository by its name.
@@ -83,6 +91,37 @@ impl Repositories {
     }
 }
 
+/// Records what the settings are. Where they are not those of before, lists and all else that may change is no longer what it
+/// was, and every edge must hear of it.
+async fn tell_of_settings(settings: &BTreeMap<String, RepositorySettings>, store: &Store) -> Result<(), StoreError> {
+    let digest = Digest::of(&serde_json::to_vec(settings).unwrap_or_default());
+    let record = MutableRecord {
+        outcome: MutableOutcome::NotFound(digest.hex()),
+        fetched_ms: now_ms(),
+        etag: None,
+        last_modified: None,
+        pseudo: None,
+    };
+    for name in settings.keys() {
+        let logs = [name.clone()];
+        let subject = Subject { repository: name, logs: &logs, module: "" };
+        let event = || Event {
+            event_type: EventType::Update,
+            kind: Kind::All,
+            version: None,
+            sha256: None,
+            h1: None,
+            reason: "settings",
+        };
+        let effects = |before: Option<&MutableRecord>| MutableEffects {
+            events: before.filter(|before| before.outcome != record.outcome).map(|_| event()).into_iter().collect(),
+            present: Vec::new(),
+        };
+        store.commit_mutable(subject, "settings", &record, None, effects).await?;
+    }
+    Ok(())
+}
+
 /// What every repository is built from.
 struct Parts<'a> {
     settings: &'a BTreeMap<String, RepositorySettings>,
@@ -90,6 +129,7 @@ struct Parts<'a> {
     owners: &'a Arc<Owners>,
     verifier: Arc<dyn Verifier>,
     via: &'a HeaderValue,
+    outbound: &'a Arc<Outbound>,
     figures: Figures,
 }
 
@@ -161,10 +201,16 @@ impl Parts<'_> {
             first_byte: settings.first_byte_timeout.get(),
             stall: settings.stall_timeout.get(),
         };
-        let base = settings.upstream.as_deref().filter(|base| !base.is_empty());
-        let upstream = base.map(|base| Upstream::new(base, patience, self.via.clone())).transpose();
-        let upstream = upstream
-            .map_err(|reason| BuildError::Settings { name: name.to_owned(), reason: format!("upstream: {reason}") })?;
+        let upstream = if settings.servers().next().is_none() {
+            None
+        } else {
+            let manners = Manners { patience, via: self.via.clone(), held_first: settings.held_first };
+            let upstream = Upstream::new(settings.servers(), manners, self.outbound);
+            Some(upstream.map_err(|reason| BuildError::Settings {
+                name: name.to_owned(),
+                reason: format!("upstream: {reason}"),
+            })?)
+        };
         Ok(Remote {
             name: name.to_owned(),
             store: self.store.clone(),
@@ -182,6 +228,7 @@ impl Parts<'_> {
             },
             verifier: Arc::clone(&self.verifier),
             flights: Flights::new(self.store.spool_dir(), Handle::current()),
+            heat: Heat::default(),
             cooling_until_ms: AtomicU64::new(0),
         })
     }

@@ -95,6 +95,8 @@ pub(crate) struct FillHead {
     pub(crate) len: Option<u64>,
     /// `Last-Modified` of the upstream, or the time the fill began.
     pub(crate) modified: SystemTime,
+    /// Whether it may be served without having been verified; then it is not kept.
+    pub(crate) unverified: bool,
 }
 
 /// How the store took part in an answer (`X-Cache`).
@@ -200,6 +202,9 @@ pub(crate) struct Published {
     pub(crate) repository: String,
 }
 
+/// The module of which Go's toolchains are versions. Whoever downloads one runs it, so it is proven whatever else is not.
+pub(crate) const TOOLCHAIN: &str = "golang.org/toolchain";
+
 /// What a checksum database is asked about a version.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Proof<'a> {
@@ -222,6 +227,8 @@ pub(crate) enum Verdict {
     Verified,
     /// No database speaks for this module.
     NotCovered,
+    /// The database cannot be asked, and this may be served all the same, but not kept.
+    Unverified,
 }
 
 /// Why a hash could not be accepted.
@@ -240,6 +247,9 @@ pub(crate) enum VerifyError {
 pub(crate) trait Verifier: Send + Sync {
     /// Checks one hash of one version.
     async fn check(&self, module: &ModulePath, version: &Version, what: Proof<'_>) -> Result<Verdict, VerifyError>;
+
+    /// Whether a check of this version would come to [`Verdict::Unverified`] now: known before there is a hash.
+    async fn is_away(&self, module: &ModulePath, version: &Version) -> bool;
 }
 
 /// One configured repository.

@@ -8,11 +8,14 @@
 //!
 //! Everything that is fetched goes through one single flight; there is no second layer.
 
+mod heat;
 mod immutable;
 mod mutable;
 mod offline;
 mod proof;
 mod zip;
+
+pub(super) use self::heat::Heat;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -69,6 +72,8 @@ pub(super) struct Remote {
     pub(super) periods: Periods,
     pub(super) verifier: Arc<dyn Verifier>,
     pub(super) flights: Flights<FlightKey, FillHead>,
+    /// How often mutable artefacts are asked.
+    pub(super) heat: Heat,
     /// Until when the upstream is left alone where something stale can be served: Unix time in milliseconds.
     pub(super) cooling_until_ms: AtomicU64,
 }
@@ -110,11 +115,22 @@ impl Remote {
             Err(error) => outcome_of(error),
         };
         self.figures.asked(&self.name, outcome);
+        upstream.phases().for_each(|(number, phase)| self.figures.breaker(&self.name, number, phase));
         if matches!(reply, Err(RepoError::Unavailable { .. } | RepoError::Timeout(_))) {
             let until = now_ms().saturating_add(millis(self.periods.assumed_offline));
             self.cooling_until_ms.store(until, Ordering::Relaxed);
         }
         reply
+    }
+
+    /// Whether a fetch that ended so may be made anew: the upstream failed, or one of several servers sent wrong bytes.
+    fn may_repeat(&self, result: &Result<(), RepoError>) -> bool {
+        let Some(upstream) = &self.upstream else { return false };
+        match result {
+            Err(RepoError::Upstream(_) | RepoError::Unavailable { .. }) => upstream.may_repeat(),
+            Err(RepoError::Integrity(_)) => upstream.has_others() && upstream.may_repeat(),
+            _ => false,
+        }
     }
 
     /// As [`Remote::ask`] without validators, so that there is nothing but a body to come back.

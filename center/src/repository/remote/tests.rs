@@ -1,5 +1,7 @@
 //! A remote repository over an upstream that does as it is told.
 
+mod servers;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +9,7 @@ use shared::change::{EventType, Kind};
 use shared::config::Period;
 
 use crate::repository::testing::{Origin, Reply, Setup, filler, info, module_zip, settings, target};
+use crate::upstream::outbound::{BreakerSettings, OutboundSettings};
 use crate::repository::{Body, CacheStatus, FetchOptions, RepoError, VerifyError};
 
 const GOMOD: &str = "module example.com/a\n";
@@ -14,6 +17,12 @@ const GOMOD: &str = "module example.com/a\n";
 /// A setup whose mutables are asked for again at every request.
 async fn impatient(origin: &Origin) -> Setup {
     Setup::new(&settings(&[("remote", &origin.url)], Period::secs(0))).await
+}
+
+/// A center that goes on asking a server that fails.
+fn trusting() -> OutboundSettings {
+    let breaker = BreakerSettings { failures: 1_000_000, ..BreakerSettings::default() };
+    OutboundSettings { breaker, ..OutboundSettings::default() }
 }
 
 fn big_zip() -> bytes::Bytes {
@@ -65,7 +74,7 @@ async fn a_hundred_cold_requests_are_one_at_the_upstream() {
 #[tokio::test]
 async fn a_truncated_zip_reaches_nobody_whole_and_leaves_nothing() {
     let origin = Origin::start().await;
-    let setup = Setup::over(&origin).await;
+    let setup = Setup::with(&settings(&[("remote", &origin.url)], Period::secs(60)), &trusting()).await;
     let (path, zip) = ("example.com/a/@v/v1.0.0.zip", big_zip());
     for cut_at in [0, 1000, 200_000, zip.len() - 1] {
         origin.set(path, Reply { cut_at: Some(cut_at), ..Reply::ok(zip.clone()) });
@@ -150,17 +159,19 @@ async fn the_checksum_database_decides_before_anything_is_kept() {
 #[tokio::test]
 async fn an_outage_is_never_not_found() {
     let origin = Origin::start().await;
-    let setup = Setup::over(&origin).await;
+    let setup = Setup::with(&settings(&[("remote", &origin.url)], Period::secs(60)), &trusting()).await;
     let names = ["@v/list", "@latest", "@v/main.info", "@v/v1.0.0.info", "@v/v1.0.0.mod", "@v/v1.0.0.zip"];
     let is = |error: &RepoError, status: u16| match error {
         RepoError::NotFound(reason) => status == 404 && reason == "it is not here",
         RepoError::Gone(_) => status == 410,
         RepoError::Blocked(reason) => status == 403 && reason == "it is not here",
-        RepoError::Upstream(_) => matches!(status, 400 | 401 | 500 | 502 | 503 | 504),
-        RepoError::Unavailable { .. } => status == 429,
+        RepoError::Upstream(_) => matches!(status, 400 | 401 | 500 | 502),
+        RepoError::Unavailable { .. } => matches!(status, 429 | 503),
+        RepoError::Timeout(_) => status == 504,
         _ => false,
     };
-    for status in [400, 401, 403, 404, 410, 429, 500, 502, 503, 504] {
+    // After 429 nothing is asked for a while.
+    for status in [400, 401, 403, 404, 410, 500, 502, 503, 504, 429] {
         for name in names {
             let module = format!("example.com/s{status}");
             for part in ["@v/list", name] {
