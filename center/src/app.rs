@@ -76,7 +76,9 @@ impl App {
         let databases = config.databases().map_err(anyhow::Error::msg)?;
         let sumdb = match before.filter(|before| before.sumdb_of == (config.sumdb.clone(), databases.clone())) {
             // It knows what it has proven so far.
-            Some(before) if before.outbound == config.outbound && !config.outbound.has_files() => Arc::clone(&before.sumdb),
+            Some(before) if before.outbound == config.outbound && !config.outbound.has_files() => {
+                Arc::clone(&before.sumdb)
+            }
             _ => {
                 let (verify, exempt, outage) = (config.sumdb.verify, config.sumdb.exempt.clone(), config.sumdb.outage);
                 let line = Line { outbound: &outbound, via: &name };

@@ -13,14 +13,8 @@ use crate::config::{ALIASES, Config};
 use crate::{BINARY, router};
 
 /// Settings that are used once, at the start: a change of them waits for the next one. With all that lies below them.
-const NEEDS_RESTART: [&str; 6] = [
-    "listen",
-    "data_dir",
-    "log",
-    "limits.connections_max",
-    "limits.header_timeout",
-    "limits.drain_timeout",
-];
+const NEEDS_RESTART: [&str; 6] =
+    ["listen", "data_dir", "log", "limits.connections_max", "limits.header_timeout", "limits.drain_timeout"];
 
 /// The center as it is now.
 pub(crate) struct Live {
@@ -52,7 +46,8 @@ impl Live {
         let _turn = self.reloads.turn().await;
         let file = self.reloads.file().map(std::path::Path::to_owned);
         let loaded =
-            tokio::task::spawn_blocking(move || shared::config::load::<Config>(BINARY, file.as_deref(), &ALIASES)).await;
+            tokio::task::spawn_blocking(move || shared::config::load::<Config>(BINARY, file.as_deref(), &ALIASES))
+                .await;
         let outcome = match loaded {
             Ok(Ok(new)) => self.change(&new).await.unwrap_or_else(Outcome::Refused),
             Ok(Err(error)) => Outcome::Refused(error.to_string()),

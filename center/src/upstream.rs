@@ -30,8 +30,8 @@ use self::breaker::Breaker;
 use self::budget::RetryBudget;
 pub(crate) use self::incoming::{Incoming, Reply, Validators};
 use self::outbound::{Clients, Outbound};
-use self::server::Server;
 pub(crate) use self::server::Sender;
+use self::server::Server;
 use crate::repository::RepoError;
 
 /// How many requests one upstream is asked at a time; more wait.
@@ -167,7 +167,10 @@ impl Upstream {
     fn pause(&self) -> Duration {
         let now = Instant::now();
         let untils = self.servers.iter().filter_map(|server| server.breaker.refused_until(now));
-        untils.map(|until| until - now).min().map_or(RETRY_DEFAULT, |pause| pause.clamp(Duration::from_secs(1), RETRY_MAX))
+        untils
+            .map(|until| until - now)
+            .min()
+            .map_or(RETRY_DEFAULT, |pause| pause.clamp(Duration::from_secs(1), RETRY_MAX))
     }
 
     fn reply<'u>(

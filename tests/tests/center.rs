@@ -12,3 +12,5 @@ mod confusion;
 mod lying;
 #[path = "center/reloading.rs"]
 mod reloading;
+#[path = "center/tls.rs"]
+mod tls;

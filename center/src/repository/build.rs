@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use super::figures::Figures;
 use super::local::Local;
 use super::owner::Owners;
+use super::quarantine::Quarantine;
 use super::remote::{Heat, Periods, Remote};
 use super::scope::Scope;
 use super::virtual_::{Virtual, local_of};
@@ -227,6 +228,7 @@ impl Parts<'_> {
                 stale_if_error: settings.stale_if_error.get(),
             },
             verifier: Arc::clone(&self.verifier),
+            quarantine: Quarantine::beside(self.store.spool_dir()),
             flights: Flights::new(self.store.spool_dir(), Handle::current()),
             heat: Heat::default(),
             cooling_until_ms: AtomicU64::new(0),

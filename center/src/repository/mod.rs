@@ -15,6 +15,7 @@ mod list;
 mod local;
 mod owner;
 mod publish;
+mod quarantine;
 mod remote;
 mod scope;
 mod settings;

@@ -30,6 +30,7 @@ use shared::request::ModuleRequest;
 use super::answer::RETRY_AFTER;
 use super::figures::Figures;
 use super::owner::Owners;
+use super::quarantine::Quarantine;
 use super::{Answer, FetchOptions, FillHead, RepoError, Verifier};
 use crate::store::{
     ChangeLog, Decision, Draft, Event, MutableEffects, MutableOutcome, MutableRecord, Placed, Store, Subject,
@@ -71,6 +72,7 @@ pub(super) struct Remote {
     pub(super) offline: bool,
     pub(super) periods: Periods,
     pub(super) verifier: Arc<dyn Verifier>,
+    pub(super) quarantine: Quarantine,
     pub(super) flights: Flights<FlightKey, FillHead>,
     /// How often mutable artefacts are asked.
     pub(super) heat: Heat,

@@ -190,7 +190,8 @@ impl Setup {
         let verifier = Arc::new(ToldVerifier::default());
         let via = HeaderValue::from_static("1.1 test");
         let outbound = Arc::new(Outbound::read(outbound).unwrap());
-        let repositories = Repositories::build(settings, &store, verifier.clone(), &via, &outbound, None).await.unwrap();
+        let repositories =
+            Repositories::build(settings, &store, verifier.clone(), &via, &outbound, None).await.unwrap();
         Self { repositories, store, verifier, directory }
     }
 

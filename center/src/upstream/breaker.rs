@@ -137,7 +137,8 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
-    const POLICY: BreakerPolicy = BreakerPolicy { failures: 5, open: Duration::from_secs(30), open_max: Duration::from_secs(300) };
+    const POLICY: BreakerPolicy =
+        BreakerPolicy { failures: 5, open: Duration::from_secs(30), open_max: Duration::from_secs(300) };
 
     #[test]
     fn five_failures_in_a_row_open_it_and_one_request_tries_again() {

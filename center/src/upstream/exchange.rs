@@ -116,17 +116,17 @@ impl Upstream {
             }
             StatusCode::SERVICE_UNAVAILABLE => unavailable(what, retry_after.unwrap_or(RETRY_DEFAULT)),
             StatusCode::GATEWAY_TIMEOUT => too_slow(what),
-            StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => failed("refuses this center's credential"),
+            StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                failed("refuses this center's credential")
+            }
             _ => failed(&format!("answered with status {}", status.as_u16())),
         }
     }
 
     /// The first line of an error's body, if it is plain text and names no host of the upstream's.
     async fn reason(&self, server: &Server, response: reqwest::Response) -> Option<String> {
-        let is_text = response
-            .headers()
-            .get(CONTENT_TYPE)
-            .is_none_or(|value| value.as_bytes().starts_with(b"text/plain"));
+        let is_text =
+            response.headers().get(CONTENT_TYPE).is_none_or(|value| value.as_bytes().starts_with(b"text/plain"));
         if !is_text {
             return None;
         }
@@ -142,12 +142,12 @@ impl Upstream {
         let host = server.base.host_str().unwrap_or_default();
         first_line(&body).filter(|line| host.is_empty() || !line.contains(host))
     }
-
 }
 
 /// A page for people, or something that was compressed though nobody asked for it, is no artefact.
 fn is_artefact(what: &str, headers: &HeaderMap) -> Result<(), RepoError> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().trim().to_ascii_lowercase();
+    let text =
+        |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().trim().to_ascii_lowercase();
     if text(CONTENT_TYPE).starts_with("text/html") {
         return Err(RepoError::Upstream(format!("{what}: the upstream answered with a page for people")));
     }
@@ -219,7 +219,8 @@ mod tests {
 
     #[test]
     fn a_pause_is_stated_in_seconds_or_as_a_date_and_has_an_end() {
-        let stated = |text: &str| retry_after(&HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_str(text).unwrap())]));
+        let stated =
+            |text: &str| retry_after(&HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_str(text).unwrap())]));
         assert_eq!(stated("7"), Some(Duration::from_secs(7)));
         assert_eq!(stated("86400"), Some(RETRY_MAX));
         assert_eq!(stated("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));

@@ -104,7 +104,8 @@ impl Outbound {
     pub(crate) fn read(settings: &OutboundSettings) -> Result<Self, String> {
         let mut outbound = Self { breaker: settings.breaker.clone(), ..Self::default() };
         if let Some(path) = &settings.netrc_file {
-            let text = String::from_utf8_lossy(&read(path).map_err(|why| format!("outbound.netrc_file: {why}"))?).into_owned();
+            let text =
+                String::from_utf8_lossy(&read(path).map_err(|why| format!("outbound.netrc_file: {why}"))?).into_owned();
             for machine in netrc::parse(&text) {
                 let header = basic(&machine.login, &machine.password)?;
                 // The first one of a host counts, as for curl.
@@ -253,11 +254,13 @@ mod tests {
     fn a_credential_goes_to_its_own_host_alone() {
         let dir = tempfile::tempdir().unwrap();
         let (netrc_file, token_file) = (dir.path().join("netrc"), dir.path().join("token"));
-        std::fs::write(&netrc_file, "machine c.test login bob password secret\nmachine a.test login x password y\n").unwrap();
+        std::fs::write(&netrc_file, "machine c.test login bob password secret\nmachine a.test login x password y\n")
+            .unwrap();
         std::fs::write(&token_file, "t0ken\n").unwrap();
         let a = HostSettings { username: "u".into(), password: "p".into(), ..HostSettings::default() };
         let b = HostSettings { token_file: Some(token_file), ..HostSettings::default() };
-        let settings = OutboundSettings { netrc_file: Some(netrc_file), ..settings(&[("a.test", a), ("B.test:8443", b)]) };
+        let settings =
+            OutboundSettings { netrc_file: Some(netrc_file), ..settings(&[("a.test", a), ("B.test:8443", b)]) };
         let outbound = Outbound::read(&settings).unwrap();
         for (url, expected) in [
             ("https://a.test/x", Some("Basic dTpw")),

@@ -12,8 +12,8 @@ mod tests;
 
 use std::sync::Arc;
 
-use shared::reload::{Watch, plan};
 pub(crate) use shared::reload::{Outcome, Reloads};
+use shared::reload::{Watch, plan};
 
 use crate::app::App;
 use crate::config::{self, Config};

@@ -21,10 +21,14 @@ fn answer(head: &str, body: impl Into<Bytes>) -> Fault {
     Fault::Answer(200, head.to_owned(), body.into())
 }
 
-/// Some 800 MB that compress to one.
+/// A file that says it has 600 MB.
 fn zip_bomb() -> Fault {
-    let zeros = vec![0; 64 << 20];
-    zip_of((0..12).map(|number| file(&format!("zeros{number}"), &zeros).deflated()).collect())
+    zip_of(vec![RawFile { size: Some(600 << 20), ..file("zeros", &[0; 1000]).deflated() }])
+}
+
+/// A file that says it has ten bytes and has a million.
+fn secret_zip_bomb() -> Fault {
+    zip_of(vec![RawFile { size: Some(10), ..file("zeros", &vec![0; 1 << 20]).deflated() }])
 }
 
 fn gzip(body: &[u8]) -> Vec<u8> {
@@ -44,6 +48,7 @@ fn zips(module: &BuiltModule) -> Vec<(&'static str, Fault)> {
         ("reset at once", Fault::ResetAtOnce),
         ("wrong byte", Fault::Flip(half)),
         ("zip bomb", zip_bomb()),
+        ("zip bomb that denies it", secret_zip_bomb()),
         ("overlapping entries", zip_of(vec![file("x.go", b"x"), overlapping])),
         ("duplicate names", zip_of(vec![file("x.go", b"x"), file("x.go", b"y")])),
         ("names that differ in case", zip_of(vec![file("x.go", b"x"), file("X.go", b"y")])),
@@ -54,7 +59,10 @@ fn zips(module: &BuiltModule) -> Vec<(&'static str, Fault)> {
 }
 
 fn other_gomod() -> BuiltModule {
-    Module::new("example.com/a", "v1.0.0").go_mod("module example.com/a\n\nrequire example.com/evil v1.0.0\n").package().build()
+    Module::new("example.com/a", "v1.0.0")
+        .go_mod("module example.com/a\n\nrequire example.com/evil v1.0.0\n")
+        .package()
+        .build()
 }
 
 fn pages() -> Vec<(&'static str, Fault)> {
@@ -63,7 +71,7 @@ fn pages() -> Vec<(&'static str, Fault)> {
         ("page as text", Fault::Replace(page.into())),
         ("page", answer("Content-Type: text/html; charset=utf-8\r\n", page)),
         ("redirect to a page", Fault::Answer(302, "Location: /login\r\n".to_owned(), Bytes::new())),
-        ("gzip bomb", answer("Content-Encoding: gzip\r\n", gzip(&vec![b'\n'; 32 << 20]))),
+        ("gzip bomb", answer("Content-Encoding: gzip\r\n", gzip(&vec![b'\n'; 4 << 20]))),
         ("server error", Fault::Status(500)),
         ("cut", Fault::Truncate(5)),
         ("reset in the middle", Fault::Reset(5)),

@@ -44,7 +44,8 @@ async fn repositories_are_rebuilt_edges_hear_of_it_and_running_fills_go_on() {
     until("the fill runs", Duration::from_secs(10), async || one.count(&large.zip_path()) == 1).await;
     // By the file alone.
     write(&file, &one, &two, "golang-local, one, two", "");
-    until("both are merged", Duration::from_secs(15), async || center.get(list).await.text() == "v1.0.0\nv1.1.0\n").await;
+    until("both are merged", Duration::from_secs(15), async || center.get(list).await.text() == "v1.0.0\nv1.1.0\n")
+        .await;
     until("the edge has heard of it", Duration::from_secs(15), async || {
         edge.get(list).await.text() == "v1.0.0\nv1.1.0\n"
     })

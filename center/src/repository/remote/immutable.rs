@@ -4,15 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use shared::artefact::Artefact;
-use shared::fill::{Fill, FillErrorKind, FillWriter};
+use shared::fill::{Fill, FillErrorKind, FillWriter, Spooled};
 use shared::module::{Version, h1};
 use shared::request::ModuleRequest;
 
 use super::{GOMOD_BYTES_MAX, INFO_BYTES_MAX, Remote, finish, tombstoned};
 use crate::repository::latest::version_of_info;
-use crate::repository::{
-    Answer, Body, CacheStatus, Caveat, FetchOptions, FillHead, Proof, RepoError, Verdict,
-};
+use crate::repository::{Answer, Body, CacheStatus, Caveat, FetchOptions, FillHead, Proof, RepoError, Verdict};
 use crate::store::{Draft, NewBody, Placed, Stored, VersionRecord, to_ms};
 use crate::upstream::{Sender, describe};
 
@@ -141,6 +139,10 @@ impl Remote {
             Some(h1) => {
                 check_gomod(request, &body)?;
                 let proven = self.prove(&request.module, version, Proof::Mod { h1 }).await;
+                if let Err(error) = &proven {
+                    let refused = Spooled::Memory(body.clone());
+                    self.put_aside(describe(request), "mod", refused, error).await;
+                }
                 if proven.inspect_err(|error| note_lie(error, &sender))? == Verdict::Unverified {
                     let len = Some(body.len() as u64);
                     writer.head(FillHead { len, modified, unverified: true });

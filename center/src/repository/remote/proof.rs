@@ -1,10 +1,12 @@
 //! What must be true of an upstream's bytes before they are kept: the recorded identity, then the checksum database.
 
+use shared::fill::Spooled;
 use shared::module::{ModulePath, Version};
 
 use super::Remote;
 use crate::repository::answer::RETRY_AFTER;
 use crate::repository::figures::Refusal;
+use crate::repository::publish::blocking;
 use crate::repository::{Proof, RepoError, TOOLCHAIN, Verdict, VerifyError};
 
 impl Remote {
@@ -39,6 +41,21 @@ impl Remote {
                 tracing::warn!(%module, %version, detail, "the checksum database cannot be asked");
                 Err(Self::database_away(module, version))
             }
+        }
+    }
+
+    /// Keeps bytes that were refused for what they are, for an operator to look at. `part` is `zip` or `mod`.
+    pub(super) async fn put_aside(&self, what: String, part: &'static str, spooled: Spooled, error: &RepoError) {
+        if !matches!(error, RepoError::Integrity(_)) {
+            return;
+        }
+        let quarantine = self.quarantine.clone();
+        let kept = blocking(move || {
+            quarantine.keep(&what, part, &spooled);
+            Ok::<_, RepoError>(())
+        });
+        if let Err(error) = kept.await {
+            tracing::warn!(%error, "refused bytes could not be put aside");
         }
     }
 

@@ -9,8 +9,8 @@ use shared::change::{EventType, Kind};
 use shared::config::Period;
 
 use crate::repository::testing::{Origin, Reply, Setup, filler, info, module_zip, settings, target};
-use crate::upstream::outbound::{BreakerSettings, OutboundSettings};
 use crate::repository::{Body, CacheStatus, FetchOptions, RepoError, VerifyError};
+use crate::upstream::outbound::{BreakerSettings, OutboundSettings};
 
 const GOMOD: &str = "module example.com/a\n";
 
@@ -100,6 +100,8 @@ async fn wrong_bytes_are_not_kept() {
         let refused = setup.get("remote", path).await;
         assert!(matches!(refused, Err(RepoError::Integrity(_))), "{refused:?}");
     }
+    let aside = std::fs::read_dir(setup.directory.path().join("data/quarantine")).unwrap().count();
+    assert!(aside >= 3, "refused bytes can be looked at: {aside}");
     assert_eq!(setup.files(), 0);
     origin.set(path, Reply::ok(big_zip()));
     assert_eq!(setup.get("remote", path).await.unwrap(), big_zip());

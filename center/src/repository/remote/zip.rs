@@ -75,7 +75,14 @@ impl Remote {
         unverified: bool,
     ) -> Result<(), RepoError> {
         let (spooled, summary) = self.inspect(&request.module, version, spooled).await?;
-        let verdict = self.prove(&request.module, version, Proof::Zip { h1: &summary.h1 }).await?;
+        let proven = self.prove(&request.module, version, Proof::Zip { h1: &summary.h1 }).await;
+        let (spooled, verdict) = match proven {
+            Ok(verdict) => (spooled, verdict),
+            Err(error) => {
+                self.put_aside(format!("{}@{version}", request.module), "zip", spooled, &error).await;
+                return Err(error);
+            }
+        };
         if verdict == Verdict::Unverified {
             // Whoever reads it must have been told so before the first byte.
             return if unverified { Ok(()) } else { Err(Self::database_away(&request.module, version)) };
@@ -132,7 +139,9 @@ impl Remote {
             Err(error) => {
                 let what = format!("{module}@{version}");
                 self.figures.refused(&self.name, &what, Refusal::BadZip, &error.to_string());
-                Err(RepoError::Integrity(format!("{what}: the upstream's zip is not valid: {error}")))
+                let refusal = RepoError::Integrity(format!("{what}: the upstream's zip is not valid: {error}"));
+                self.put_aside(what, "zip", spooled, &refusal).await;
+                Err(refusal)
             }
         }
     }

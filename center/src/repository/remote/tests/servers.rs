@@ -150,9 +150,10 @@ async fn servers_that_disagree_are_refused_and_the_recorded_bytes_heal() {
 #[tokio::test]
 async fn a_credential_goes_to_its_own_host_and_not_where_that_redirects_to() {
     let (home, away) = (Origin::start().await, Origin::start().await);
-    let hosts = BTreeMap::from([
-        host(&home, HostSettings { username: "bob".into(), password: "secret".into(), ..HostSettings::default() }),
-    ]);
+    let hosts = BTreeMap::from([host(
+        &home,
+        HostSettings { username: "bob".into(), password: "secret".into(), ..HostSettings::default() },
+    )]);
     let outbound = OutboundSettings { hosts, ..OutboundSettings::default() };
     let setup = Setup::with(&mirrored(&[&home]), &outbound).await;
     away.serve("example.com/a", "v1.0.0", GOMOD);
