@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 
 use http::HeaderValue;
 use shared::change::{EventType, Kind};
+use shared::config::Period;
 use shared::digest::Digest;
 use shared::fill::Flights;
 use shared::module::Patterns;
@@ -284,19 +285,34 @@ impl Parts<'_> {
     }
 }
 
+const REMOTE: &[RepositoryKind] = &[RepositoryKind::Remote];
+const VIRTUAL: &[RepositoryKind] = &[RepositoryKind::Virtual];
+
 /// A key that its kind does not know would be a misunderstanding in silence.
 fn check_keys(settings: &RepositorySettings) -> Result<(), String> {
     let kind = settings.kind;
     let keys = [
-        ("upstream", settings.upstream.is_some(), RepositoryKind::Remote),
-        ("upstreams", !settings.upstreams.is_empty(), RepositoryKind::Remote),
-        ("held_first", settings.held_first, RepositoryKind::Remote),
-        ("offline", settings.offline, RepositoryKind::Remote),
-        ("members", !settings.members.is_empty(), RepositoryKind::Virtual),
-        ("default_deployment", settings.default_deployment.is_some(), RepositoryKind::Virtual),
+        ("upstream", settings.upstream.is_some(), REMOTE),
+        ("upstreams", !settings.upstreams.is_empty(), REMOTE),
+        ("held_first", settings.held_first, REMOTE),
+        ("offline", settings.offline, REMOTE),
+        ("members", !settings.members.is_empty(), VIRTUAL),
+        ("default_deployment", settings.default_deployment.is_some(), VIRTUAL),
     ];
-    for (key, is_set, of) in keys {
-        if is_set && kind != of {
+    let default = RepositorySettings::default();
+    let differs = |of: fn(&RepositorySettings) -> Period| of(settings) != of(&default);
+    let periods = [
+        ("metadata_period", differs(|settings| settings.metadata_period), REMOTE),
+        ("negative_period", differs(|settings| settings.negative_period), REMOTE),
+        ("stale_if_error", differs(|settings| settings.stale_if_error), REMOTE),
+        ("assumed_offline_period", differs(|settings| settings.assumed_offline_period), REMOTE),
+        ("connect_timeout", differs(|settings| settings.connect_timeout), REMOTE),
+        ("first_byte_timeout", differs(|settings| settings.first_byte_timeout), REMOTE),
+        ("stall_timeout", differs(|settings| settings.stall_timeout), REMOTE),
+        ("merge_timeout", differs(|settings| settings.merge_timeout), VIRTUAL),
+    ];
+    for (key, is_set, of) in keys.into_iter().chain(periods) {
+        if is_set && !of.contains(&kind) {
             return Err(format!("{key}: a {} repository has no such key", kind.as_str()));
         }
     }

@@ -56,13 +56,12 @@ impl Local {
         let gomod = |version: Version| async move {
             self.held(request, &version, |record| record.gomod).await?.bytes(&self.store).await
         };
-        let chosen = match unretracted(&request.module, &tagged, gomod).await? {
-            Some(version) => Some(version),
+        let chosen = if let Some(version) = unretracted(&request.module, &tagged, gomod).await? {
+            Some(version)
+        } else {
             // All are retracted, which is for the one to say that would be the latest otherwise.
-            None => {
-                let has_gomod = |version| async { Ok(is_written(&request.module, &gomod(version).await?)) };
-                choose(&tagged, |_| true, has_gomod).await?
-            }
+            let has_gomod = |version| async { Ok(is_written(&request.module, &gomod(version).await?)) };
+            choose(&tagged, |_| true, has_gomod).await?
         };
         let chosen = match chosen {
             Some(version) => Some(version),

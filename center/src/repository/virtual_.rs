@@ -154,7 +154,7 @@ impl Virtual {
         for (at, rank) in ranks.iter().enumerate() {
             for member in rank {
                 match member.fetch(request, options).await {
-                    Ok(answer) => return Ok(answer),
+                    Ok(answer) => return self.after(failure, request, answer),
                     Err(error) if member.hard_fail && is_outage(&error) => return Err(error),
                     Err(error) => failure = Some(graver(failure, error)),
                 }
@@ -165,6 +165,19 @@ impl Virtual {
             }
         }
         Err(failure.unwrap_or_else(|| nobody(request)))
+    }
+
+    /// An answer, after `failure` of members before it. What a version is does not depend on who is asked; what a branch is does.
+    fn after(&self, failure: Option<RepoError>, request: &ModuleRequest, answer: Answer) -> Result<Answer, RepoError> {
+        match failure.filter(is_outage) {
+            Some(error) if request.artefact.is_mutable() => {
+                if self.owners.owner_of(&request.module).is_some() {
+                    return Err(error);
+                }
+                Ok(Answer { caveat: Some(Caveat::Partial), change_id: None, ..answer })
+            }
+            _ => Ok(answer),
+        }
     }
 
     /// Whether one of these members has versions of the module.

@@ -138,7 +138,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
     const POLICY: BreakerPolicy =
-        BreakerPolicy { failures: 5, open: Duration::from_secs(30), open_max: Duration::from_secs(300) };
+        BreakerPolicy { failures: 5, open: Duration::from_secs(30), open_max: Duration::from_mins(5) };
 
     #[test]
     fn five_failures_in_a_row_open_it_and_one_request_tries_again() {

@@ -190,12 +190,11 @@ fn redirect(url: &Url, response: &reqwest::Response) -> Option<Url> {
 /// `Retry-After` in seconds or as a date, within reason.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let pause = match text.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let at = SystemTime::from(OffsetDateTime::parse(text, &Rfc2822).ok()?);
-            at.duration_since(SystemTime::now()).unwrap_or_default()
-        }
+    let pause = if let Ok(seconds) = text.parse() {
+        Duration::from_secs(seconds)
+    } else {
+        let at = SystemTime::from(OffsetDateTime::parse(text, &Rfc2822).ok()?);
+        at.duration_since(SystemTime::now()).unwrap_or_default()
     };
     Some(pause.min(RETRY_MAX))
 }
@@ -224,9 +223,9 @@ mod tests {
         assert_eq!(stated("7"), Some(Duration::from_secs(7)));
         assert_eq!(stated("86400"), Some(RETRY_MAX));
         assert_eq!(stated("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
-        let soon = OffsetDateTime::now_utc() + Duration::from_secs(60);
+        let soon = OffsetDateTime::now_utc() + Duration::from_mins(1);
         let pause = stated(&soon.format(&Rfc2822).unwrap()).unwrap();
-        assert!(pause > Duration::from_secs(50) && pause <= Duration::from_secs(60), "{pause:?}");
+        assert!(pause > Duration::from_secs(50) && pause <= Duration::from_mins(1), "{pause:?}");
         assert_eq!(stated("soon"), None);
     }
 

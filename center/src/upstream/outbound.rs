@@ -20,7 +20,7 @@ use super::breaker::BreakerPolicy;
 use super::netrc;
 
 /// How other servers are asked.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct OutboundSettings {
     /// Credentials, certificates and authorities by `host` or `host:port`. They are used for exactly that host.
@@ -63,12 +63,6 @@ pub(crate) struct BreakerSettings {
     pub(crate) open: Period,
     /// For how long at most.
     pub(crate) open_max: Period,
-}
-
-impl Default for OutboundSettings {
-    fn default() -> Self {
-        Self { hosts: BTreeMap::new(), netrc_file: None, breaker: BreakerSettings::default() }
-    }
 }
 
 impl Default for BreakerSettings {

@@ -31,6 +31,10 @@ fn secret_zip_bomb() -> Fault {
     zip_of(vec![RawFile { size: Some(10), ..file("zeros", &vec![0; 1 << 20]).deflated() }])
 }
 
+fn list_of(count: usize) -> String {
+    (0..count).fold(String::new(), |list, number| list + "v1.0." + &number.to_string() + "\n")
+}
+
 fn gzip(body: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     std::io::Write::write_all(&mut encoder, body).unwrap();
@@ -92,7 +96,7 @@ async fn whatever_an_upstream_sends_instead_is_not_kept_and_the_next_request_hea
     origin.fault("login", answer("Content-Type: text/html\r\n", "<html>log in</html>"));
     // The go.mod is known before the zip, so that the zip can contradict it.
     let endless = |text: &'static str| ("endless", Fault::Endless(Bytes::from(text.repeat(20_000))));
-    let long_list: String = (0..2_000_000).map(|number| format!("v1.0.{number}\n")).collect();
+    let long_list = list_of(2_000_000);
     let artefacts = [
         (module.at("info"), vec![endless("{\"Version\":")], module.info.clone()),
         (module.at("mod"), vec![endless("require example.com/b v1.0.0\n")], module.go_mod.clone()),
@@ -132,7 +136,7 @@ async fn a_list_of_a_million_lines_is_answered_and_a_link_in_a_zip_is_a_file_as_
     let origin = Origin::start().await;
     let cluster = Cluster::of(&origin).start().await;
     let web = cluster.repository_web("golang-virtual");
-    let list: String = (0..1_000_000).map(|number| format!("v1.0.{number}\n")).collect();
+    let list = list_of(1_000_000);
     origin.set("example.com/long/@v/list", list.clone());
     let reply = web.get("example.com/long/@v/list").await;
     assert!(reply.is_whole() && reply.body == list.as_bytes(), "{} {} bytes", reply.status, reply.body.len());

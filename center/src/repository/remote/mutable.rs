@@ -47,7 +47,7 @@ impl Remote {
         let record = self.recorded(request).await?;
         if let Some(record) = &record {
             if let Some(answer) = self.fresh(record, options).await? {
-                self.refresh_ahead(request, record, options);
+                self.refresh_ahead(request, record, *options);
                 return Ok(if answer.cache == CacheStatus::Stale { answer } else { answer.reflecting(head) });
             }
             let counts = options.held_only || is_within(record.fetched_ms, self.periods.negative);
@@ -133,7 +133,7 @@ impl Remote {
     }
 
     /// Refreshes what is asked often behind its clients' backs, so that none of them waits for it when its period ends.
-    fn refresh_ahead(self: &Arc<Self>, request: &ModuleRequest, record: &MutableRecord, options: &FetchOptions) {
+    fn refresh_ahead(self: &Arc<Self>, request: &ModuleRequest, record: &MutableRecord, options: FetchOptions) {
         let key = (request.module.clone(), request.artefact.clone());
         let may_ask = !options.held_only && self.upstream.is_some();
         if may_ask && self.heat.is_due(&key, record.fetched_ms, self.periods.metadata) {

@@ -32,6 +32,11 @@ async fn a_member_that_fails_makes_a_list_partial_and_an_empty_one_an_error() {
     let partial = setup.fetch("virtual", "example.com/a/@v/list").await.unwrap();
     assert_eq!((partial.cache, partial.change_id), (CacheStatus::Stale, None));
     assert_eq!(partial.caveat, Some(Caveat::Partial));
+    // So is a branch that the failing member might have too; a version is the same wherever it comes from.
+    one.set("example.com/a/@v/main.info", Reply::status(500, ""));
+    other.set("example.com/a/@v/main.info", Reply::ok(info("v1.0.0")));
+    let branch = setup.fetch("virtual", "example.com/a/@v/main.info").await.unwrap();
+    assert_eq!((branch.caveat, branch.change_id), (Some(Caveat::Partial), None));
     for reply in [Reply::ok(""), Reply::status(404, ""), Reply::status(403, "")] {
         one.set("example.com/b/@v/list", reply);
         other.set("example.com/b/@v/list", Reply::status(500, ""));

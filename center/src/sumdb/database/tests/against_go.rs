@@ -43,6 +43,7 @@ fn smuggled() -> String {
     format!("m.test/m7 v1.0.0 {EVIL}\nm.test/m7 v1.0.0/go.mod {EVIL}\n")
 }
 
+/// Lies about records and heads.
 fn lies() -> Vec<(&'static str, Lie)> {
     vec![
         ("honest", |_, _| {}),
@@ -79,6 +80,18 @@ fn lies() -> Vec<(&'static str, Lie)> {
             });
         }),
         ("truncated record", |served, key| altered(served, key, |text| text[..text.len() - 10].to_owned())),
+        ("forked tree of the same size", |served, key| fork(served, key, SIZE)),
+        ("forked tree that is larger", |served, key| fork(served, key, 310)),
+        ("forked tree that is smaller", |served, key| fork(served, key, 260)),
+        ("empty answers", |served, _| lie(served, VERSIONS[0], "")),
+        ("page", |served, _| lie(served, VERSIONS[0], "<html>log in</html>")),
+        ("outage", |served, _| served.fail()),
+    ]
+}
+
+/// Lies about the tree under an honest head.
+fn tiles() -> Vec<(&'static str, Lie)> {
+    vec![
         ("truncated tile", |served, _| tile(served, "tile/8/0/000", |body| body.truncate(31 * 32))),
         ("tile that is cut within a hash", |served, _| tile(served, "tile/8/0/000", |body| body.truncate(100))),
         ("long tile", |served, _| tile(served, "tile/8/0/000", |body| body.extend([7; 32]))),
@@ -99,12 +112,18 @@ fn lies() -> Vec<(&'static str, Lie)> {
             tile(served, "tile/8/0/000", |body| body[7 * 32..8 * 32].copy_from_slice(&leaf));
             lie(served, VERSIONS[0], forged.clone());
         }),
-        ("forked tree of the same size", |served, key| fork(served, key, SIZE)),
-        ("forked tree that is larger", |served, key| fork(served, key, 310)),
-        ("forked tree that is smaller", |served, key| fork(served, key, 260)),
-        ("empty answers", |served, _| lie(served, VERSIONS[0], "")),
-        ("page", |served, _| lie(served, VERSIONS[0], "<html>log in</html>")),
-        ("outage", |served, _| served.fail()),
+        ("two forged tiles that fit each other", |served, key| {
+            let forged = honest(served, key, VERSIONS[0]).replace("h1:zip7=", EVIL);
+            let (_, rest) = forged.split_once('\n').unwrap();
+            let leaf = crate::sumdb::tree::leaf_hash(&rest.as_bytes()[..=rest.find("\n\n").unwrap()]);
+            let mut row: Vec<_> =
+                served.log.lock().tile(0, 0, 256).unwrap().chunks(32).map(|hash| hash.try_into().unwrap()).collect();
+            row[7] = leaf;
+            let above = crate::sumdb::tree::subtree_hash(&row);
+            tile(served, "tile/8/0/000", |body| body[7 * 32..8 * 32].copy_from_slice(&leaf));
+            tile(served, "tile/8/1/000.p/1", |body| body.copy_from_slice(&above));
+            lie(served, VERSIONS[0], forged.clone());
+        }),
     ]
 }
 
@@ -164,7 +183,7 @@ fn ask_go(bases: &[String], key: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lying_database_is_believed_as_little_as_by_go() {
     let mut fixtures = Vec::new();
-    for (name, lie) in lies() {
+    for (name, lie) in lies().into_iter().chain(tiles()) {
         let fixture = Fixture::new(Log::of(SIZE, "")).await;
         lie(&fixture.served, &fixture.key);
         fixtures.push((name, fixture));
