@@ -13,5 +13,6 @@ pub mod fill;
 pub mod go_sum;
 pub mod module;
 pub mod progress;
+pub mod reload;
 pub mod request;
 pub mod telemetry;

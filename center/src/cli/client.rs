@@ -10,7 +10,7 @@ use reqwest::{Method, RequestBuilder, Response, Url};
 use serde_json::Value;
 use shared::client::{ClientOptions, http_client};
 
-use crate::netrc::{Login, file, login_of};
+use crate::upstream::netrc::{Machine, parse};
 
 /// Names the token where no file does.
 pub(crate) const TOKEN_VARIABLE: &str = "MODTIER_TOKEN";
@@ -39,7 +39,7 @@ pub(crate) struct Client {
 
 enum Sent {
     Bearer(String),
-    Basic(Login),
+    Basic(Machine),
 }
 
 impl Client {
@@ -69,7 +69,7 @@ impl Client {
         let request = self.http.request(method, url);
         Ok(match &self.login {
             Some(Sent::Bearer(token)) => request.bearer_auth(token),
-            Some(Sent::Basic(login)) => request.basic_auth(&login.user, Some(&login.password)),
+            Some(Sent::Basic(machine)) => request.basic_auth(&machine.login, Some(&machine.password)),
             None => request,
         })
     }
@@ -123,9 +123,15 @@ impl Credential {
         {
             return Ok(Some(Sent::Bearer(token.trim().to_owned())));
         }
-        let Some(path) = file() else { return Ok(None) };
+        let named = std::env::var_os("NETRC").filter(|name| !name.is_empty()).map(PathBuf::from);
+        let Some(path) = named.or_else(|| std::env::home_dir().map(|home| home.join(".netrc"))) else {
+            return Ok(None);
+        };
         match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(login_of(&text, host).map(Sent::Basic)),
+            Ok(text) => {
+                let of_host = |machine: &Machine| machine.host.as_deref() == Some(host);
+                Ok(parse(&text).into_iter().find(of_host).map(Sent::Basic))
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| path.display().to_string()),
         }

@@ -2,9 +2,9 @@
 //! whom. It has a cursor of its own in the store; where the log no longer goes back so far, all versions are read instead.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use shared::change::{ChangeId, EventType, Kind};
 use shared::module::gomod;
 
@@ -19,18 +19,30 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// Versions remembered for that.
 const UNREAD_MAX: usize = 100_000;
 
-/// Starts following, one task for each repository that holds something. They end when a stop is asked for.
-pub(crate) fn follow(app: &Arc<App>) {
-    let leaves = app.repositories.iter().filter(|repository| repository.kind() != RepositoryKind::Virtual);
-    for name in leaves.map(|leaf| leaf.name().to_owned()) {
-        let app = Arc::clone(app);
-        tokio::spawn(async move {
-            let mut follower = Follower { store: app.store.clone(), name, listed_ms: 0, unread: BTreeSet::new() };
-            tokio::select! {
-                () = app.stopped() => {}
-                () = follower.run() => {}
+/// Which repositories are followed.
+#[derive(Debug, Default)]
+pub(crate) struct Indexer {
+    followed: Mutex<BTreeSet<String>>,
+}
+
+impl Indexer {
+    /// Starts following every repository that holds something and is not followed yet, one task for each. They end when a stop
+    /// is asked for; one whose repository has gone from the settings has nothing to do.
+    pub(crate) fn follow(&self, app: &App) {
+        let leaves = app.repositories.iter().filter(|repository| repository.kind() != RepositoryKind::Virtual);
+        for name in leaves.map(|leaf| leaf.name().to_owned()) {
+            if !self.followed.lock().insert(name.clone()) {
+                continue;
             }
-        });
+            let (store, mut stopping) = (app.store.clone(), app.stopping.subscribe());
+            let mut follower = Follower { store, name, listed_ms: 0, unread: BTreeSet::new() };
+            tokio::spawn(async move {
+                tokio::select! {
+                    _ = stopping.wait_for(|stopping| *stopping) => {}
+                    () = follower.run() => {}
+                }
+            });
+        }
     }
 }
 

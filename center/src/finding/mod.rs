@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 pub(crate) use self::catalog::{Page, page, search};
 pub(crate) use self::downloads::Downloads;
-pub(crate) use self::indexer::follow;
+pub(crate) use self::indexer::Indexer;
 pub(crate) use self::versions::versions;
 use crate::app::App;
 use crate::error::Failure;
