@@ -5,7 +5,7 @@ use std::sync::Arc;
 use shared::access::Access;
 use tokio::sync::watch;
 
-use crate::config::{Config, LimitSettings, SumdbSettings};
+use crate::config::{Config, LimitSettings, MetricsSettings, SumdbSettings};
 use crate::envelope::Via;
 use crate::error::Failure;
 use crate::finding::{Downloads, Indexer};
@@ -29,6 +29,8 @@ struct Common {
 pub(crate) struct App {
     /// Limits of the HTTP service.
     pub(crate) limits: LimitSettings,
+    /// Who sees the figures.
+    pub(crate) shown: MetricsSettings,
     /// Metadata, change logs, blobs.
     pub(crate) store: Store,
     /// The repositories by name.
@@ -108,6 +110,7 @@ impl App {
             Repositories::build(&config.repositories, &store, verifier, &name, &outbound, before).await?;
         let app = Arc::new(Self {
             limits: config.limits.clone(),
+            shown: config.metrics.clone(),
             repositories,
             store,
             sumdb,

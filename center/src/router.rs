@@ -15,6 +15,15 @@ use crate::envelope::envelop;
 use crate::error::{Failure, READ_METHODS};
 use crate::handlers::{catalog, changes, detail, intake, manifest, module, oversight, status};
 
+/// The routes of the listener for figures.
+pub(crate) fn figures(app: &Arc<App>) -> Router {
+    Router::new()
+        .route("/metrics", get(status::figures))
+        .route("/healthz", get(status::healthz))
+        .route("/readyz", get(status::readyz))
+        .with_state(Arc::clone(app))
+}
+
 /// The routes, with what stands around each request.
 pub(crate) fn routes(app: &Arc<App>) -> Router {
     Router::new()

@@ -34,8 +34,19 @@ pub(crate) async fn version() -> Json<Value> {
     Json(json!({ "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") }))
 }
 
-/// Prometheus' text format.
-pub(crate) async fn metrics() -> impl IntoResponse {
+/// Prometheus' text format, on the listener of the service: unless it has one of its own, and for those who may.
+pub(crate) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Failure> {
+    if !app.shown.listen.is_empty() {
+        return Err(Failure::NoRoute);
+    }
+    if app.shown.needs_token {
+        authorize(&app, &headers, Grant::Admin)?;
+    }
+    Ok(figures().await.into_response())
+}
+
+/// The same for everybody who reaches the listener that is there for it.
+pub(crate) async fn figures() -> impl IntoResponse {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared::telemetry::render())
 }
 

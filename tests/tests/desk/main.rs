@@ -4,4 +4,5 @@ mod carrying;
 mod doctor;
 mod packing;
 mod publishing;
+mod serving;
 mod shell;
