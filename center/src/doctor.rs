@@ -27,7 +27,8 @@ pub(crate) struct Report {
 /// One step of the way.
 #[derive(Debug, Serialize)]
 struct Step {
-    step: Stage,
+    #[serde(rename = "step")]
+    stage: Stage,
     ok: bool,
     detail: String,
 }
@@ -101,12 +102,12 @@ impl Walk<'_> {
         let (answering, silent): (Vec<&String>, Vec<&String>) = leaves.iter().partition(may);
         // Also one that the asked repository does not stand for.
         let owner = self.app.repositories.iter().find_map(|other| other.owner_of(self.module));
-        let owned = owner.map_or_else(|| "nobody owns it".to_owned(), |owner| format!("{owner} owns it"));
+        let whose = owner.map_or_else(|| "nobody owns it".to_owned(), |owner| format!("{owner} owns it"));
         if answering.is_empty() {
-            self.note(Stage::Rule, false, format!("{owned}; none of {} may answer", listed(&silent)));
+            self.note(Stage::Rule, false, format!("{whose}; none of {} may answer", listed(&silent)));
             return Verdict::BlockedRule;
         }
-        self.note(Stage::Rule, true, format!("{owned}; to be asked: {}", listed(&answering)));
+        self.note(Stage::Rule, true, format!("{whose}; to be asked: {}", listed(&answering)));
         let mut worst = Verdict::MissingVersion;
         for leaf in answering {
             match self.member(leaf).await {
@@ -209,8 +210,8 @@ impl Walk<'_> {
         verdict
     }
 
-    fn note(&mut self, step: Stage, ok: bool, detail: String) {
-        self.steps.push(Step { step, ok, detail });
+    fn note(&mut self, stage: Stage, ok: bool, detail: String) {
+        self.steps.push(Step { stage, ok, detail });
     }
 }
 

@@ -214,18 +214,18 @@ impl Answering {
         let patience = app.limits.client_write.get();
         let figures = matches!(entrance, Entrance::Figures).then(|| router::figures(&app));
         let is_secure = matches!(entrance, Entrance::Tls(_));
-        let watched = takings.clone();
+        let bodies = takings.clone();
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
             let router = figures.clone().unwrap_or_else(|| live.router());
             let answer = router.oneshot(request.map(axum::body::Body::new));
-            let takings = watched.clone();
+            let bodies = bodies.clone();
             async move {
                 let mut response = answer.await?;
                 if is_secure {
                     response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(hsts));
                 }
-                Ok::<_, Infallible>(response.map(|body| takings.watch(body)))
+                Ok::<_, Infallible>(response.map(|body| bodies.watch(body)))
             }
         });
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();

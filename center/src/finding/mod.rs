@@ -29,17 +29,13 @@ pub(crate) struct Scope {
 impl Scope {
     /// A repository by its name, or all.
     pub(crate) fn of(app: &App, repository: Option<&str>) -> Result<Self, Failure> {
-        match repository {
-            Some(name) => {
-                let repository = app.repository(name)?;
-                Ok(Self { leaves: repository.leaves(), owner: Some(Arc::clone(repository)) })
-            }
-            None => {
-                let leaf = |repository: &&Arc<Repository>| repository.kind() != RepositoryKind::Virtual;
-                let leaves = app.repositories.iter().filter(leaf).map(|leaf| leaf.name().to_owned()).collect();
-                Ok(Self { leaves, owner: app.repositories.iter().next().cloned() })
-            }
+        if let Some(name) = repository {
+            let repository = app.repository(name)?;
+            return Ok(Self { leaves: repository.leaves(), owner: Some(Arc::clone(repository)) });
         }
+        let leaf = |repository: &&Arc<Repository>| repository.kind() != RepositoryKind::Virtual;
+        let leaves = app.repositories.iter().filter(leaf).map(|leaf| leaf.name().to_owned()).collect();
+        Ok(Self { leaves, owner: app.repositories.iter().next().cloned() })
     }
 
     /// The repositories that may answer for a module.

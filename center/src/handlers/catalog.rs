@@ -1,6 +1,7 @@
 //! The catalog in pages, search, and the index of versions as they came.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Json;
@@ -70,8 +71,8 @@ pub(super) async fn properties_of(
     app: &App,
     scope: &Scope,
     module: &str,
-) -> Result<std::collections::BTreeMap<String, Vec<String>>, Failure> {
-    let mut all = std::collections::BTreeMap::new();
+) -> Result<BTreeMap<String, Vec<String>>, Failure> {
+    let mut all = BTreeMap::new();
     for leaf in scope.of_module(module) {
         for (name, values) in app.store.properties(leaf, module, "").await?.values {
             all.entry(name).or_insert(values);
@@ -147,7 +148,8 @@ pub(crate) async fn index(
         let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(line.at_ms) * 1_000_000);
         let time = time.ok().and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default();
         let line = json!({ "Path": line.module, "Version": line.version, "Timestamp": time });
-        body.push_str(&format!("{line}\n"));
+        // Writing to a string cannot fail.
+        let _ = writeln!(body, "{line}");
     }
     let mut response = body.into_response();
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));

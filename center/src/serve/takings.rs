@@ -15,10 +15,13 @@ use parking_lot::Mutex;
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// Since when a body waits for the client; none while it has nothing to give itself.
+type IdleSince = Mutex<Option<Instant>>;
+
 /// The bodies of one connection.
 #[derive(Clone, Default)]
 pub(super) struct Takings {
-    bodies: Arc<Mutex<Vec<Weak<Mutex<Option<Instant>>>>>>,
+    bodies: Arc<Mutex<Vec<Weak<IdleSince>>>>,
 }
 
 impl Takings {
@@ -35,7 +38,7 @@ impl Takings {
     pub(super) async fn stopped(&self, patience: Duration) {
         loop {
             tokio::time::sleep(LOOK.min(patience)).await;
-            let is_stuck = |body: &Weak<Mutex<Option<Instant>>>| {
+            let is_stuck = |body: &Weak<IdleSince>| {
                 body.upgrade().is_some_and(|since| since.lock().is_some_and(|since| since.elapsed() > patience))
             };
             if self.bodies.lock().iter().any(is_stuck) {
@@ -48,8 +51,7 @@ impl Takings {
 /// A body that notes since when it is the client's turn.
 pub(super) struct Watched {
     body: Body,
-    /// None while the body itself has nothing to give yet.
-    idle_since: Arc<Mutex<Option<Instant>>>,
+    idle_since: Arc<IdleSince>,
 }
 
 impl HttpBody for Watched {

@@ -134,9 +134,9 @@ impl Store {
             for arrival in arrivals {
                 let Some((place, value)) = found.next() else { break };
                 let before: Option<Indexed> = read(&place, value)?;
-                let requires = arrival.requires.is_some() || before.is_some_and(|before| before.requires);
+                let is_read = arrival.requires.is_some() || before.is_some_and(|before| before.requires);
                 let at_ms = before.map_or(arrival.at_ms, |before| before.at_ms);
-                batch.puts.push((place, encode(&Indexed { at_ms, requires }).into()));
+                batch.puts.push((place, encode(&Indexed { at_ms, requires: is_read }).into()));
                 if before.is_none() {
                     let key = [repository, &format!("{at_ms:013}"), &arrival.module, &arrival.version].join("\0");
                     batch.puts.push(((family::INDEX, key.into_bytes()), Bytes::new()));

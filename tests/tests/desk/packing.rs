@@ -59,7 +59,7 @@ fn plant(dir: &Path, seed: &mut Seed) {
         name += if seed.within(0..12) == 0 { seed.choice(&odd) } else { seed.choice(&ordinary) };
         let file = dir.join(&name);
         // What a name of before stands in the way of is left away.
-        if file.exists() || std::fs::create_dir_all(file.parent().unwrap()).is_err() {
+        if file.exists() || std::fs::create_dir_all(file.parent().expect("below the tree")).is_err() {
             continue;
         }
         let _ = match seed.within(0..16) {
@@ -67,7 +67,7 @@ fn plant(dir: &Path, seed: &mut Seed) {
             1 => std::fs::create_dir(&file),
             2 => std::fs::create_dir(file.with_file_name(seed.choice(&[".git", ".hg", ".svn", ".bzr"])))
                 .and_then(|()| std::fs::write(&file, "beside")),
-            _ => std::fs::write(&file, format!("content {number}").repeat(number as usize)),
+            _ => std::fs::write(&file, "content ".repeat(usize::try_from(number).expect("a small number"))),
         };
     }
 }
@@ -77,7 +77,9 @@ fn repository(dir: &Path) {
     let commit = |message: &str, tags: &[&str]| {
         git(dir, &["add", "--all"]);
         git(dir, &["commit", "--quiet", "--allow-empty", "-m", message]);
-        tags.iter().for_each(|tag| drop(git(dir, &["tag", "-a", "-m", "tag", tag])));
+        for tag in tags {
+            git(dir, &["tag", "-a", "-m", "tag", tag]);
+        }
     };
     git(dir, &["init", "--quiet", "--initial-branch=main", "."]);
     write(dir, "old.go", "package repo\n");
@@ -91,7 +93,7 @@ fn repository(dir: &Path) {
     write(dir, "vendor/modules.txt", "# none\n");
     write(dir, "vendor/x.example/y/y.go", "package y\n");
     write(dir, "Ünï/a.go", "package a\n");
-    std::os::unix::fs::symlink("old.go", dir.join("link.go")).unwrap();
+    std::os::unix::fs::symlink("old.go", dir.join("link.go")).expect("the test's folder is writable");
     write(dir, "sub/go.mod", "module corp.example/repo.git/sub\n\ngo 1.20\n");
     write(dir, "sub/sub.go", "package sub\n");
     write(dir, "sub/deep/go.mod", "module corp.example/repo.git/sub/deep\n");

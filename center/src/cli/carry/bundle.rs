@@ -2,8 +2,9 @@
 //! of every other file, in the form that `sha256sum --check` reads.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Write as _};
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
@@ -66,7 +67,10 @@ impl BundleWriter {
     /// Writes the manifest and puts the bundle where it is to be, on disk.
     pub(super) fn finish(mut self) -> anyhow::Result<usize> {
         let count = self.sums.len();
-        let manifest: String = self.sums.iter().map(|(name, sum)| format!("{sum}  {name}\n")).collect();
+        let mut manifest = String::new();
+        for (name, sum) in &self.sums {
+            writeln!(manifest, "{sum}  {name}")?;
+        }
         self.add_bytes(MANIFEST, manifest.as_bytes())?;
         let mut file = self.tar.into_inner().context("the bundle")?;
         file.flush().and_then(|()| file.as_file().sync_all()).context("the bundle")?;
@@ -186,19 +190,23 @@ mod tests {
         assert_eq!(std::fs::read(unpacked.path().join("a.test/a/@v/v1.0.0.info")).unwrap(), b"{}");
     }
 
+    /// What becomes of an entry.
+    type Change = fn(&str, Vec<u8>) -> Vec<(String, Vec<u8>)>;
+
+    const INFO: &str = "a.test/a/@v/v1.0.0.info";
+
     #[test]
     fn a_bundle_that_was_tampered_with_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let bundle = written(folder.path());
-        type Change = fn(&str, Vec<u8>) -> Vec<(String, Vec<u8>)>;
         let same = |name: &str, body: Vec<u8>| vec![(name.to_owned(), body)];
         assert!(unpack(&changed(&bundle, same)).is_ok());
         let cases: [(&str, Change); 7] = [
             ("is not the file of", |name, body| {
-                let body = if name.ends_with(".info") { b"{ }".to_vec() } else { body };
+                let body = if name == INFO { b"{ }".to_vec() } else { body };
                 vec![(name.to_owned(), body)]
             }),
-            ("lacks", |name, body| if name.ends_with(".info") { vec![] } else { vec![(name.to_owned(), body)] }),
+            ("lacks", |name, body| if name == INFO { vec![] } else { vec![(name.to_owned(), body)] }),
             ("no manifest", |name, body| if name == MANIFEST { vec![] } else { vec![(name.to_owned(), body)] }),
             ("is not in the bundle's manifest", |name, body| {
                 let mut all = vec![(name.to_owned(), body)];

@@ -1,5 +1,7 @@
 //! `modtier-center export`: a set of modules out of a center, or any GOPROXY, into a bundle.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -67,12 +69,12 @@ impl Export {
         let mut bundle = BundleWriter::create(&self.output, proxy.base().as_str(), &now.format(&Rfc3339)?, now_s)?;
         let progress = Progress::start(wanted.len(), "versions");
         let mut go_sum = String::new();
-        let mut lists: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
+        let mut lists: BTreeMap<String, String> = BTreeMap::new();
         for ((module, version), with_zip) in &wanted {
             let lines = export_version(&proxy, &sums, &mut bundle, (module, version), *with_zip).await;
             go_sum.push_str(&lines.with_context(|| format!("{module}@{version}"))?);
             if !version.is_pseudo() {
-                *lists.entry(format!("{}/@v/list", module.escaped())).or_default() += &format!("{version}\n");
+                writeln!(lists.entry(format!("{}/@v/list", module.escaped())).or_default(), "{version}")?;
             }
             progress.step();
         }

@@ -55,12 +55,11 @@ pub(super) async fn gather<'a>(
             continue;
         }
         // A partial tile goes once the full one is there.
-        match get(proxy, &path).await? {
-            Some(body) => drop(found.insert(path, body)),
-            None => {
-                let body = get(proxy, &full).await?.with_context(|| format!("{path} cannot be had"))?;
-                found.insert(full, body);
-            }
+        if let Some(body) = get(proxy, &path).await? {
+            found.insert(path, body);
+        } else {
+            let body = get(proxy, &full).await?.with_context(|| format!("{path} cannot be had"))?;
+            found.insert(full, body);
         }
     }
     Ok(found)

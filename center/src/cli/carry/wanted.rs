@@ -134,7 +134,9 @@ pub(super) async fn since(root: &Client, repository: &str, since: &str, wanted: 
         let text = root.send(request).await?.text().await.context("the index")?;
         let lines = text.lines().map(serde_json::from_str).collect::<Result<Vec<Named>, _>>().context("the index")?;
         let before = wanted.len();
-        lines.iter().for_each(|line| line.add_to(wanted));
+        for line in &lines {
+            line.add_to(wanted);
+        }
         match lines.last() {
             Some(last) if lines.len() >= PAGE => {
                 // A page of one and the same time would be asked for again and again.
@@ -165,7 +167,9 @@ pub(super) async fn catalog(proxy: &Client, repository: &str, wanted: &mut Wante
         }
         let text = proxy.send(request).await?.text().await.context("the catalog")?;
         let page: Page = serde_json::from_str(&text).context("the catalog")?;
-        page.modules.iter().for_each(|named| named.add_to(wanted));
+        for named in &page.modules {
+            named.add_to(wanted);
+        }
         if page.next.is_empty() {
             return Ok(());
         }

@@ -153,8 +153,8 @@ async fn properties_are_set_shown_and_searched_by_who_may() {
     assert_eq!(denied.header("content-type"), "application/problem+json");
     let answer = center.annotate(Method::PUT, path, &center.admin, &document).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
-    let patch = json!({ "maintainer": null, "tier": "gold" });
-    center.annotate(Method::PATCH, path, &center.admin, &patch).await;
+    let changes = json!({ "maintainer": null, "tier": "gold" });
+    center.annotate(Method::PATCH, path, &center.admin, &changes).await;
     let now = center.json("/api/v1/modules/a.test/one/properties").await;
     assert_eq!(now["properties"], json!({ "description": ["Parses Zebra labels"], "tier": ["gold"] }));
     let of_version = "a.test/two/versions/v1.0.0/properties";
