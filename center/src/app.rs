@@ -37,7 +37,7 @@ pub(crate) struct App {
 
 impl App {
     /// Opens the store and builds everything on it, on the runtime it is called from. Asks nobody upstream.
-    pub(crate) fn build(config: &Config) -> anyhow::Result<Arc<Self>> {
+    pub(crate) async fn build(config: &Config) -> anyhow::Result<Arc<Self>> {
         let access = Access::open(&config.access)?;
         let store = Store::open(&StoreConfig { data_dir: config.data_dir.clone() })?;
         let via = Via::new();
@@ -55,7 +55,8 @@ impl App {
         if config.sumdb.verify && databases.is_empty() {
             tracing::warn!("no checksum database is configured: public modules are not verified");
         }
-        let repositories = Repositories::build(&config.repositories, &store, Arc::clone(&sumdb) as _, &via.value())?;
+        let repositories =
+            Repositories::build(&config.repositories, &store, Arc::clone(&sumdb) as _, &via.value()).await?;
         Ok(Arc::new(Self {
             limits: config.limits.clone(),
             store,

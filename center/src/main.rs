@@ -99,7 +99,7 @@ async fn start(config: &Config, announcement: Option<&Path>) -> anyhow::Result<(
     let address = listener.local_addr().context("the bound address is not known")?;
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be watched")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be watched")?;
-    let app = App::build(config)?;
+    let app = App::build(config).await?;
     if let Some(path) = announcement {
         announce(path, &Announcement::new(Some(address), None::<&str>))
             .with_context(|| format!("cannot write {}", path.display()))?;

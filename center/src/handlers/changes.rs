@@ -95,13 +95,11 @@ async fn follow(app: &App, log: &ChangeLog, asked: &Asked) -> Result<(Vec<Change
 }
 
 async fn read_after(log: &ChangeLog, asked: &Asked) -> Result<Vec<Change>, Failure> {
-    let (log, limit) = (log.clone(), asked.limit);
     let oldest = log.oldest();
     // 0-0 asks for whatever is kept; an id that names a trimmed record is the reader's gap and must be told.
     let from_oldest = ChangeId { epoch: oldest.epoch, seq: oldest.seq.saturating_sub(1) };
     let after = if asked.after == ChangeId::ZERO { from_oldest } else { asked.after };
-    let read = tokio::task::spawn_blocking(move || log.read_after(after, limit)).await;
-    match read.map_err(|error| Failure::Internal(error.to_string()))? {
+    match log.read_after(after, asked.limit).await {
         Ok(changes) => Ok(changes),
         Err(error @ ReadError::Unknown { .. }) => Err(Failure::History(error.to_string())),
         Err(ReadError::Store(error)) => Err(error.into()),

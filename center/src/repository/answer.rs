@@ -30,7 +30,7 @@ impl Answer {
     /// A stored body; none if the store lost it, which the caller heals by fetching it again.
     pub(super) async fn stored(store: &Store, stored: &Stored, cache: CacheStatus) -> Result<Option<Self>, RepoError> {
         let body = if stored.is_small() {
-            store.small(&stored.digest)?.map(Body::Bytes)
+            store.small(&stored.digest).await?.map(Body::Bytes)
         } else {
             let blob = stored.blob();
             store.blobs().contains(&blob).await?.then_some(Body::Blob(blob))

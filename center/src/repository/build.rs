@@ -41,13 +41,20 @@ pub(crate) enum BuildError {
 
 impl Repositories {
     /// Builds them; `via` is how this center calls itself to upstreams. Fills run on the runtime on which this is called.
-    pub(crate) fn build(
+    pub(crate) async fn build(
         settings: &BTreeMap<String, RepositorySettings>,
         store: &Store,
         verifier: Arc<dyn Verifier>,
         via: &HeaderValue,
     ) -> Result<Self, BuildError> {
         let owners = Arc::new(Owners::default());
+        for (name, settings) in settings {
+            store.open_log(name).await?;
+            if settings.kind == RepositoryKind::Local {
+                // What was once published stays owned, also when every version of it is tombstoned.
+                store.for_each_version(name, |module, _, _| owners.claim(name, module)).await?;
+            }
+        }
         let parts = Parts { settings, store, owners: &owners, verifier, via, figures: Figures::new() };
         let mut by_name = BTreeMap::new();
         for name in settings.keys() {
@@ -118,14 +125,12 @@ impl Parts<'_> {
         let patterns = Patterns::new(settings.owns.iter().cloned())
             .map_err(|error| BuildError::Settings { name: name.to_owned(), reason: format!("owns: {error}") })?;
         self.owners.add(name, &patterns);
-        // What was once published stays owned, also when every version of it is tombstoned.
-        self.store.for_each_version(name, |module, _, _| self.owners.claim(name, module))?;
         Ok(Local {
             name: name.to_owned(),
             store: self.store.clone(),
             owners: Arc::clone(self.owners),
             figures: self.figures.clone(),
-            logs: self.logs_of(name)?,
+            logs: self.logs_of(name),
             log: self.store.change_log(name)?,
         })
     }
@@ -145,7 +150,7 @@ impl Parts<'_> {
             store: self.store.clone(),
             owners: Arc::clone(self.owners),
             figures: self.figures.clone(),
-            logs: self.logs_of(name)?,
+            logs: self.logs_of(name),
             log: self.store.change_log(name)?,
             upstream,
             periods: Periods {
@@ -186,7 +191,7 @@ impl Parts<'_> {
     }
 
     /// The logs that tell of a repository's changes: its own, and those of every virtual repository above it.
-    fn logs_of(&self, name: &str) -> Result<Vec<String>, StoreError> {
+    fn logs_of(&self, name: &str) -> Vec<String> {
         let mut logs = vec![name.to_owned()];
         let mut next = 0;
         while let Some(member) = logs.get(next).cloned() {
@@ -201,10 +206,7 @@ impl Parts<'_> {
                 }
             }
         }
-        for log in &logs {
-            self.store.change_log(log)?;
-        }
-        Ok(logs)
+        logs
     }
 }
 

@@ -34,7 +34,7 @@ impl Local {
     pub(super) async fn fetch(&self, request: &ModuleRequest) -> Result<Answer, RepoError> {
         let module = &request.module;
         let found = match &request.artefact {
-            Artefact::List => self.list(request),
+            Artefact::List => self.list(request).await,
             Artefact::Latest => self.latest(request).await,
             // What is published has no branches; prefixes of versions the `go` command looks up in the list.
             Artefact::Query(_) => Err(not_found(request)),
@@ -46,17 +46,17 @@ impl Local {
         Ok(Answer { private: true, ..found })
     }
 
-    fn list(&self, request: &ModuleRequest) -> Result<Answer, RepoError> {
+    async fn list(&self, request: &ModuleRequest) -> Result<Answer, RepoError> {
         // The head first: what is read afterwards reflects at least that.
         let head = self.log.head();
-        let (versions, modified) = self.visible(request)?;
+        let (versions, modified) = self.visible(request).await?;
         let tagged: Vec<Version> = versions.into_iter().filter(|version| !version.is_pseudo()).collect();
         Ok(Answer::computed(list::write(&tagged), modified, CacheStatus::Hit).reflecting(head))
     }
 
     async fn latest(&self, request: &ModuleRequest) -> Result<Answer, RepoError> {
         let head = self.log.head();
-        let (versions, _) = self.visible(request)?;
+        let (versions, _) = self.visible(request).await?;
         let (pseudo, tagged): (Vec<Version>, Vec<Version>) = versions.into_iter().partition(Version::is_pseudo);
         // Published `+incompatible` versions have no go.mod, and compatible ones below them are of the same module:
         // what has a go.mod of its own goes before them, as everywhere.
@@ -76,8 +76,8 @@ impl Local {
     }
 
     /// The versions that are there, sorted, and when the last of them came. Not found if none was ever published.
-    fn visible(&self, request: &ModuleRequest) -> Result<(Vec<Version>, SystemTime), RepoError> {
-        let records = self.store.versions(&self.name, request.module.as_str())?;
+    async fn visible(&self, request: &ModuleRequest) -> Result<(Vec<Version>, SystemTime), RepoError> {
+        let records = self.store.versions(&self.name, request.module.as_str()).await?;
         if records.is_empty() {
             return Err(not_found(request));
         }
@@ -94,7 +94,7 @@ impl Local {
         version: &Version,
         part: impl Fn(&VersionRecord) -> Option<Stored>,
     ) -> Result<Answer, RepoError> {
-        let record = self.store.version(&self.name, request.module.as_str(), version.as_str())?;
+        let record = self.store.version(&self.name, request.module.as_str(), version.as_str()).await?;
         let record = record.ok_or_else(|| not_found(request))?;
         if record.tombstone.is_some() {
             return Err(RepoError::Gone(format!("{}@{version} was removed", request.module)));

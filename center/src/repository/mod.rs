@@ -275,9 +275,9 @@ impl Repository {
     }
 
     /// Whether an administrator removed this version here or in a member.
-    fn is_tombstoned(&self, module: &ModulePath, version: &Version) -> Result<bool, RepoError> {
+    async fn is_tombstoned(&self, module: &ModulePath, version: &Version) -> Result<bool, RepoError> {
         for leaf in self.leaves() {
-            let record = self.store.version(&leaf, module.as_str(), version.as_str())?;
+            let record = self.store.version(&leaf, module.as_str(), version.as_str()).await?;
             if record.is_some_and(|record| record.tombstone.is_some()) {
                 return Ok(true);
             }
@@ -326,13 +326,8 @@ impl Repository {
 
     /// The manifest of what this repository holds (a virtual one: of its members).
     pub(crate) async fn manifest(&self) -> Result<Arc<Manifest>, RepoError> {
-        let store = self.store.clone();
-        let (name, members, owners) = (self.name.clone(), self.leaves(), Arc::clone(&self.owners));
-        let computed = tokio::task::spawn_blocking(move || {
-            store.manifest(&name, &members, |member, module| owners.may_answer(member, module))
-        })
-        .await;
-        computed.map_err(|error| RepoError::Storage(error.to_string()))?.map_err(RepoError::from)
+        let may_answer = |member: &str, module: &str| self.owners.may_answer(member, module);
+        Ok(self.store.manifest(&self.name, &self.leaves(), may_answer).await?)
     }
 
     /// The names of the local and remote repositories this one stands for, itself included if it is one.

@@ -31,8 +31,8 @@ impl Claim {
 impl Owners {
     /// Notes a local repository with its patterns.
     pub(super) fn add(&self, repository: &str, patterns: &Patterns) {
-        let claim = Claim { patterns: patterns.clone(), published: BTreeSet::new() };
-        self.claims.write().insert(repository.to_owned(), claim);
+        let mut claims = self.claims.write();
+        claims.entry(repository.to_owned()).or_default().patterns = patterns.clone();
     }
 
     /// Notes that a module path was published to a local repository, which thereby owns it for good.

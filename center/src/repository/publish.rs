@@ -70,30 +70,23 @@ impl Local {
     ) -> Result<Published, RepoError> {
         let bodies = [candidate.info.clone(), candidate.gomod.clone(), candidate.zip.clone()];
         let what = format!("{module}@{version}");
-        let (sha256, h1) = (candidate.zip.stored.digest, candidate.h1.clone());
-        let task = {
-            let (this, module, version, what) = (Arc::clone(self), module.clone(), version.clone(), what);
-            move || {
-                let mut outcome = (false, 0);
-                let decide = |draft: &mut Draft| {
-                    let decision = decide(&what, &version, candidate, draft).inspect_err(|_| {
-                        let refused = draft.identity.zip_h1.as_ref().is_some() && draft.record.zip.is_none();
-                        if refused {
-                            this.figures.refused(&this.name, &what, Refusal::Identity, "publish");
-                        }
-                    })?;
-                    outcome = (decision == Decision::Write, draft.record.created_ms);
-                    if decision == Decision::Write {
-                        // Before anybody can see the version, so that no request slips to a remote repository.
-                        this.owners.claim(&this.name, module.as_str());
-                    }
-                    Ok::<_, RepoError>(decision)
-                };
-                this.store.commit_version(this.subject(&module), version.as_str(), &bodies, decide)?;
-                Ok::<_, RepoError>(outcome)
+        let (mut created, mut created_ms) = (false, 0);
+        let decide = |draft: &mut Draft| {
+            let decision = decide(&what, version, &candidate, draft).inspect_err(|_| {
+                let refused = draft.identity.zip_h1.as_ref().is_some() && draft.record.zip.is_none();
+                if refused {
+                    self.figures.refused(&self.name, &what, Refusal::Identity, "publish");
+                }
+            })?;
+            (created, created_ms) = (decision == Decision::Write, draft.record.created_ms);
+            if decision == Decision::Write {
+                // Before anybody can see the version, so that no request slips to a remote repository.
+                self.owners.claim(&self.name, module.as_str());
             }
+            Ok::<_, RepoError>(decision)
         };
-        let (created, created_ms) = blocking(task).await?;
+        self.store.commit_version(self.subject(module), version.as_str(), &bodies, decide).await?;
+        let (sha256, h1) = (candidate.zip.stored.digest, candidate.h1);
         Ok(Published { created, sha256, h1, time: from_ms(created_ms), repository: self.name.clone() })
     }
 
@@ -113,31 +106,28 @@ impl Local {
         version: &Version,
         tombstone: Option<Tombstone>,
     ) -> Result<(), RepoError> {
-        let (this, module, version) = (Arc::clone(self), module.clone(), version.clone());
-        blocking(move || {
-            this.store.commit_version(this.subject(&module), version.as_str(), &[], |draft| {
-                let Some(zip) = draft.record.zip else {
-                    return Err(RepoError::NotFound(format!("{module}@{version} was not published here")));
-                };
-                if draft.record.tombstone.is_some() == tombstone.is_some() {
-                    return Ok(Decision::Keep);
-                }
-                let (event_type, reason) = match tombstone {
-                    Some(_) => (EventType::Delete, "delete"),
-                    None => (EventType::Create, "restore"),
-                };
-                let h1 = draft.identity.zip_h1.clone();
-                draft.events.push(event(event_type, &version, zip.digest, h1, reason));
-                draft.record.tombstone = tombstone;
-                Ok(Decision::Write)
-            })
-        })
-        .await
+        let decide = |draft: &mut Draft| {
+            let Some(zip) = draft.record.zip else {
+                return Err(RepoError::NotFound(format!("{module}@{version} was not published here")));
+            };
+            if draft.record.tombstone.is_some() == tombstone.is_some() {
+                return Ok(Decision::Keep);
+            }
+            let (event_type, reason) = match tombstone {
+                Some(_) => (EventType::Delete, "delete"),
+                None => (EventType::Create, "restore"),
+            };
+            let h1 = draft.identity.zip_h1.clone();
+            draft.events.push(event(event_type, version, zip.digest, h1, reason));
+            draft.record.tombstone.clone_from(&tombstone);
+            Ok(Decision::Write)
+        };
+        self.store.commit_version(self.subject(module), version.as_str(), &[], decide).await
     }
 }
 
-/// Decides under the commit lock what becomes of a candidate.
-fn decide(what: &str, version: &Version, candidate: Candidate, draft: &mut Draft) -> Result<Decision, RepoError> {
+/// Decides what becomes of a candidate, given what is recorded at that moment.
+fn decide(what: &str, version: &Version, candidate: &Candidate, draft: &mut Draft) -> Result<Decision, RepoError> {
     let Draft { record, identity, events } = draft;
     if record.tombstone.is_some() {
         return Err(RepoError::Conflict(format!("{what} was removed; restore it instead")));
@@ -158,9 +148,9 @@ fn decide(what: &str, version: &Version, candidate: Candidate, draft: &mut Draft
     record.created_ms = candidate.now_ms;
     record.announced = true;
     identity.zip_h1 = Some(candidate.h1.clone());
-    identity.mod_h1 = Some(candidate.mod_h1);
+    identity.mod_h1 = Some(candidate.mod_h1.clone());
     let digest = candidate.zip.stored.digest;
-    events.push(event(EventType::Create, version, digest, Some(candidate.h1), "publish"));
+    events.push(event(EventType::Create, version, digest, Some(candidate.h1.clone()), "publish"));
     Ok(Decision::Write)
 }
 

@@ -26,7 +26,6 @@ use shared::request::ModuleRequest;
 use super::answer::RETRY_AFTER;
 use super::figures::Figures;
 use super::owner::Owners;
-use super::publish::blocking;
 use super::{Answer, FetchOptions, FillHead, RepoError, Verifier};
 use crate::store::{
     ChangeLog, Decision, Draft, Event, MutableEffects, MutableOutcome, MutableRecord, Placed, Store, Subject,
@@ -124,9 +123,9 @@ impl Remote {
     }
 
     /// The reason, if the upstream said a short while ago that the artefact does not exist.
-    fn recorded_absence(&self, request: &ModuleRequest) -> Result<Option<RepoError>, RepoError> {
+    async fn recorded_absence(&self, request: &ModuleRequest) -> Result<Option<RepoError>, RepoError> {
         let name = request.artefact.file_name();
-        let Some(record) = self.store.mutable(&self.name, request.module.as_str(), &name)? else {
+        let Some(record) = self.store.mutable(&self.name, request.module.as_str(), &name).await? else {
             return Ok(None);
         };
         Ok(absence(&record).filter(|_| is_within(record.fetched_ms, self.periods.negative)))
@@ -151,52 +150,44 @@ impl Remote {
         body: Option<Placed>,
         present: Vec<String>,
     ) -> Result<(), RepoError> {
-        let (this, request) = (Arc::clone(self), request.clone());
-        blocking(move || {
-            let name = request.artefact.file_name();
-            let subject = this.subject(&request.module);
-            this.store.commit_mutable(subject, &name, &record, body.as_ref(), |before| {
-                let events = before.map_or_else(Vec::new, |before| mutable_events(&request.artefact, before, &record));
-                MutableEffects { events, present }
-            })
-        })
-        .await
+        let (name, subject) = (request.artefact.file_name(), self.subject(&request.module));
+        let effects = |before: Option<&MutableRecord>| {
+            let events = before.map_or_else(Vec::new, |before| mutable_events(&request.artefact, before, &record));
+            MutableEffects { events, present: present.clone() }
+        };
+        Ok(self.store.commit_mutable(subject, &name, &record, body.as_ref(), effects).await?)
     }
 
-    /// Commits a part of a version: the record and its identity are checked and changed by `change` under the commit lock.
+    /// Commits a part of a version: the record and its identity are checked and changed by `change`, as they are at that moment.
     async fn commit_part(
         self: &Arc<Self>,
         request: &ModuleRequest,
         version: &Version,
         body: Placed,
-        change: impl FnOnce(&mut Draft, &Placed) -> Result<(), RepoError> + Send + 'static,
+        change: impl Fn(&mut Draft, &Placed) -> Result<(), RepoError> + Send + Sync,
     ) -> Result<(), RepoError> {
-        let (this, request, version) = (Arc::clone(self), request.clone(), version.clone());
-        blocking(move || {
-            let subject = this.subject(&request.module);
-            let bodies = [body];
-            this.store.commit_version(subject, version.as_str(), &bodies, |draft| {
-                if draft.record.tombstone.is_some() {
-                    return Err(tombstoned(&request.module, &version));
-                }
-                change(draft, &bodies[0])?;
-                if !draft.record.announced {
-                    let zip = draft.record.zip;
-                    draft.record.announced = true;
-                    draft.record.created_ms = now_ms();
-                    draft.events.push(Event {
-                        event_type: EventType::Create,
-                        kind: Kind::Version,
-                        version: Some(version.to_string()),
-                        sha256: zip.map(|zip| zip.digest),
-                        h1: zip.and_then(|_| draft.identity.zip_h1.clone()),
-                        reason: "fill",
-                    });
-                }
-                Ok::<_, RepoError>(Decision::Write)
-            })
-        })
-        .await
+        let (subject, bodies) = (self.subject(&request.module), [body]);
+        let decide = |draft: &mut Draft| {
+            if draft.record.tombstone.is_some() {
+                return Err(tombstoned(&request.module, version));
+            }
+            change(draft, &bodies[0])?;
+            if !draft.record.announced {
+                let zip = draft.record.zip;
+                draft.record.announced = true;
+                draft.record.created_ms = now_ms();
+                draft.events.push(Event {
+                    event_type: EventType::Create,
+                    kind: Kind::Version,
+                    version: Some(version.to_string()),
+                    sha256: zip.map(|zip| zip.digest),
+                    h1: zip.and_then(|_| draft.identity.zip_h1.clone()),
+                    reason: "fill",
+                });
+            }
+            Ok::<_, RepoError>(Decision::Write)
+        };
+        self.store.commit_version(subject, version.as_str(), &bodies, decide).await
     }
 
     fn subject<'a>(&'a self, module: &'a ModulePath) -> Subject<'a> {
@@ -210,26 +201,23 @@ impl Remote {
         version: &Version,
         tombstone: Option<Tombstone>,
     ) -> Result<(), RepoError> {
-        let (this, module, version) = (Arc::clone(self), module.clone(), version.clone());
-        blocking(move || {
-            this.store.commit_version(this.subject(&module), version.as_str(), &[], |draft| {
-                if draft.record.tombstone.is_some() == tombstone.is_some() {
-                    return Ok::<_, RepoError>(Decision::Keep);
-                }
-                let zip = draft.record.zip;
-                draft.events.push(Event {
-                    event_type: if tombstone.is_some() { EventType::Delete } else { EventType::Create },
-                    kind: Kind::Version,
-                    version: Some(version.to_string()),
-                    sha256: zip.map(|zip| zip.digest),
-                    h1: zip.and_then(|_| draft.identity.zip_h1.clone()),
-                    reason: if tombstone.is_some() { "delete" } else { "restore" },
-                });
-                draft.record.tombstone = tombstone;
-                Ok(Decision::Write)
-            })
-        })
-        .await
+        let decide = |draft: &mut Draft| {
+            if draft.record.tombstone.is_some() == tombstone.is_some() {
+                return Ok::<_, RepoError>(Decision::Keep);
+            }
+            let zip = draft.record.zip;
+            draft.events.push(Event {
+                event_type: if tombstone.is_some() { EventType::Delete } else { EventType::Create },
+                kind: Kind::Version,
+                version: Some(version.to_string()),
+                sha256: zip.map(|zip| zip.digest),
+                h1: zip.and_then(|_| draft.identity.zip_h1.clone()),
+                reason: if tombstone.is_some() { "delete" } else { "restore" },
+            });
+            draft.record.tombstone.clone_from(&tombstone);
+            Ok(Decision::Write)
+        };
+        self.store.commit_version(self.subject(module), version.as_str(), &[], decide).await
     }
 }
 

@@ -166,18 +166,18 @@ pub(super) fn settings(upstreams: &[(&str, &str)], period: Period) -> Settings {
 }
 
 impl Setup {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) async fn new(settings: &Settings) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(&StoreConfig { data_dir: directory.path().join("data") }).unwrap();
         let verifier = Arc::new(ToldVerifier::default());
         let via = HeaderValue::from_static("1.1 test");
-        let repositories = Repositories::build(settings, &store, verifier.clone(), &via).unwrap();
+        let repositories = Repositories::build(settings, &store, verifier.clone(), &via).await.unwrap();
         Self { repositories, store, verifier, directory }
     }
 
     /// With one remote repository that asks again after a minute.
-    pub(super) fn over(origin: &Origin) -> Self {
-        Self::new(&settings(&[("remote", &origin.url)], Period::secs(60)))
+    pub(super) async fn over(origin: &Origin) -> Self {
+        Self::new(&settings(&[("remote", &origin.url)], Period::secs(60))).await
     }
 
     pub(super) fn repository(&self, name: &str) -> &Arc<Repository> {
@@ -216,9 +216,9 @@ impl Setup {
         self.repository("virtual").publish(&module, &version, upload, None).await
     }
 
-    pub(super) fn changes(&self, repository: &str) -> Vec<Change> {
+    pub(super) async fn changes(&self, repository: &str) -> Vec<Change> {
         let log = self.store.change_log(repository).unwrap();
-        log.read_after(shared::change::ChangeId::ZERO, 1000).unwrap()
+        log.read_after(shared::change::ChangeId::ZERO, 1000).await.unwrap()
     }
 
     /// How many blobs and temporary files there are.

@@ -110,7 +110,7 @@ impl Virtual {
         let candidates = self.candidates(&request.module);
         // A tombstone beats every member behind it.
         for member in &candidates {
-            if member.kind() != RepositoryKind::Local && member.is_tombstoned(&request.module, version)? {
+            if member.kind() != RepositoryKind::Local && member.is_tombstoned(&request.module, version).await? {
                 let removed = format!("{}@{version} was removed by an administrator", request.module);
                 return Err(RepoError::Blocked(removed));
             }

@@ -195,14 +195,14 @@ impl Store {
     }
 
     /// A small body. None if it is missing: the caller fetches it again.
-    pub(crate) fn small(&self, digest: &Digest) -> Result<Option<Bytes>, StoreError> {
-        Ok(self.inner.db.get_cf(self.family(family::SMALL), digest.hex())?.map(Bytes::from))
+    pub(crate) async fn small(&self, digest: &Digest) -> Result<Option<Bytes>, StoreError> {
+        self.inner.engine.get(family::SMALL, digest.hex().as_bytes()).await
     }
 
     /// The whole of a body, small or not. None if it is missing.
     pub(crate) async fn load(&self, stored: &Stored) -> Result<Option<Bytes>, StoreError> {
         if stored.is_small() {
-            return self.small(&stored.digest);
+            return self.small(&stored.digest).await;
         }
         let blob = stored.blob();
         if !self.blobs().contains(&blob).await? {

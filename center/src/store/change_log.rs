@@ -1,15 +1,16 @@
 //! The change log of a repository: records numbered without holes, each in the same batch as the change it tells of.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rocksdb::{Direction, IteratorMode, WriteBatch};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use shared::change::{Change, ChangeId};
 use tokio::sync::watch;
 
-use super::metadata::decode;
-use super::{Store, StoreError, family, keys};
+use super::engine::Batch;
+use super::{Store, StoreError, family};
 
 /// What is persisted of a log beside its records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,10 +34,40 @@ struct LogState {
     watch: watch::Sender<ChangeId>,
 }
 
-/// The logs in use, by repository. What stands here is committed: readers look nowhere else for the head.
+/// The logs in use, by repository, as this process knows them. What stands here is committed: readers look nowhere else for the
+/// head.
 #[derive(Default)]
 pub(super) struct Logs {
-    by_repository: HashMap<String, LogState>,
+    by_repository: Mutex<HashMap<String, LogState>>,
+    /// Counts the commits of versions, so that a manifest knows whether it is still true.
+    commits: AtomicU64,
+}
+
+impl Logs {
+    /// The committed head of a log; none if it is not open.
+    pub(super) fn head(&self, repository: &str) -> Option<LogHead> {
+        self.by_repository.lock().get(repository).map(|state| state.head)
+    }
+
+    /// Shows a head that is now committed.
+    pub(super) fn advance(&self, repository: &str, head: LogHead) {
+        if let Some(state) = self.by_repository.lock().get_mut(repository) {
+            state.head = head;
+            state.watch.send_replace(head.id());
+        }
+    }
+
+    /// Notes what was committed, after it was.
+    pub(super) fn wrote(&self, batch: &Batch) {
+        if batch.puts.iter().any(|((family, _), _)| *family == family::VERSIONS) {
+            self.commits.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// How many commits of versions there were.
+    pub(super) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Acquire)
+    }
 }
 
 /// Why records after an id cannot be read: the reader must reconcile by manifest.
@@ -76,36 +107,20 @@ impl ChangeLog {
 
     /// Follows the head, for the long poll.
     pub(crate) fn watch(&self) -> watch::Receiver<ChangeId> {
-        let logs = self.store.inner.logs.lock();
-        logs.by_repository
-            .get(&self.repository)
-            .map_or_else(|| watch::channel(ChangeId::ZERO).1, |state| state.watch.subscribe())
+        let logs = self.store.inner.logs.by_repository.lock();
+        logs.get(&self.repository).map_or_else(|| watch::channel(ChangeId::ZERO).1, |state| state.watch.subscribe())
     }
 
     /// The records after an id, oldest first, at most `limit`. [`ChangeId::ZERO`] stands for the beginning as long as
     /// nothing was trimmed.
-    pub(crate) fn read_after(&self, after: ChangeId, limit: usize) -> Result<Vec<Change>, ReadError> {
+    pub(crate) async fn read_after(&self, after: ChangeId, limit: usize) -> Result<Vec<Change>, ReadError> {
         let unknown = || ReadError::Unknown { repository: self.repository.clone(), after };
         let head = self.store.log_head(&self.repository).ok_or_else(unknown)?;
         let from_beginning = after == ChangeId::ZERO;
         if !from_beginning && after.epoch != head.epoch || after.seq > head.seq || after.seq + 1 < head.oldest {
             return Err(unknown());
         }
-        let (db, first) = (&self.store.inner.db, keys::change(&self.repository, after.seq + 1));
-        let prefix = keys::repository(&self.repository);
-        let mode = IteratorMode::From(&first, Direction::Forward);
-        let mut changes: Vec<Change> = Vec::new();
-        for entry in db.iterator_cf(self.store.family(family::CHANGES), mode).take(limit) {
-            let (key, value) = entry.map_err(StoreError::from)?;
-            if !key.starts_with(&prefix) {
-                break;
-            }
-            let change: Change = decode(&key, &value)?;
-            if change.id.seq > head.seq {
-                break;
-            }
-            changes.push(change);
-        }
+        let changes = self.store.inner.engine.changes(&self.repository, after.seq + 1, head.seq, limit).await?;
         // A trim may have run between the check and the reading.
         match changes.first() {
             Some(first) if first.id.seq != after.seq + 1 => Err(unknown()),
@@ -115,57 +130,28 @@ impl ChangeLog {
 }
 
 impl Store {
-    /// The log of a repository, created with a new epoch if there is none.
-    pub(crate) fn change_log(&self, repository: &str) -> Result<ChangeLog, StoreError> {
-        let mut logs = self.inner.logs.lock();
-        if !logs.by_repository.contains_key(repository) {
-            let head = self.open_log(repository)?;
+    /// Opens the log of a repository, which is created with a new epoch if there is none.
+    pub(crate) async fn open_log(&self, repository: &str) -> Result<ChangeLog, StoreError> {
+        if self.log_head(repository).is_none() {
+            let head = self.inner.engine.open_log(repository).await?;
             let state = LogState { head, watch: watch::channel(head.id()).0 };
-            logs.by_repository.insert(repository.to_owned(), state);
+            // Whoever was here first may have moved on already.
+            self.inner.logs.by_repository.lock().entry(repository.to_owned()).or_insert(state);
+        }
+        self.change_log(repository)
+    }
+
+    /// The log of a repository, opened before.
+    pub(crate) fn change_log(&self, repository: &str) -> Result<ChangeLog, StoreError> {
+        if self.log_head(repository).is_none() {
+            return Err(StoreError::no_log(repository));
         }
         Ok(ChangeLog { store: self.clone(), repository: repository.to_owned() })
     }
 
-    fn open_log(&self, repository: &str) -> Result<LogHead, StoreError> {
-        if let Some(head) = self.record(family::LOGS, repository.as_bytes())? {
-            return Ok(head);
-        }
-        let head = LogHead { epoch: now_ms(), seq: 0, oldest: 1 };
-        let mut options = rocksdb::WriteOptions::default();
-        options.set_sync(true);
-        self.inner.db.put_cf_opt(self.family(family::LOGS), repository, encode(&head), &options)?;
-        Ok(head)
-    }
-
     /// The committed head of a log.
     pub(super) fn log_head(&self, repository: &str) -> Option<LogHead> {
-        self.inner.logs.lock().by_repository.get(repository).map(|state| state.head)
-    }
-
-    /// Adds a record to a batch and returns the head that the log has once the batch is written. `change.id` and
-    /// `change.repo` are set here. Only under the commit lock.
-    pub(super) fn append(
-        &self,
-        batch: &mut WriteBatch,
-        repository: &str,
-        head: LogHead,
-        mut change: Change,
-    ) -> LogHead {
-        let head = LogHead { seq: head.seq + 1, ..head };
-        change.id = head.id();
-        repository.clone_into(&mut change.repo);
-        batch.put_cf(self.family(family::CHANGES), keys::change(repository, head.seq), encode(&change));
-        batch.put_cf(self.family(family::LOGS), repository, encode(&head));
-        head
-    }
-
-    /// Shows a head that is now committed.
-    pub(super) fn advance(&self, repository: &str, head: LogHead) {
-        let mut logs = self.inner.logs.lock();
-        if let Some(state) = logs.by_repository.get_mut(repository) {
-            state.head = head;
-            state.watch.send_replace(head.id());
-        }
+        self.inner.logs.head(repository)
     }
 }
 

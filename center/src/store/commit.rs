@@ -1,17 +1,17 @@
-//! Commits: check, number and write under one lock, as one synced batch.
+//! Commits: check, number and write as one, with nobody else in between.
 //!
 //! A commit's decision sees the records as they are at that moment, so a tombstone or an identity that arrived while a
 //! fill was under way is never overlooked.
 
-use std::sync::atomic::Ordering;
-
-use rocksdb::{WriteBatch, WriteOptions};
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
 use shared::change::{Change, ChangeId, EventType, Kind};
 use shared::digest::Digest;
 
 use super::blob::Placed;
 use super::change_log::{encode, now_ms};
-use super::metadata::{IdentityRecord, MutableRecord, VersionRecord};
+use super::engine::{Batch, Place};
+use super::metadata::{IdentityRecord, MutableRecord, VersionRecord, decode};
 use super::{Store, StoreError, family, keys};
 
 /// Whose change it is, and which logs must tell of it.
@@ -73,92 +73,101 @@ pub(crate) enum Decision {
 }
 
 impl Store {
-    /// Changes what a repository holds of a version. `decide` sees the present records and changes them, or refuses.
-    /// Blocks until the batch is on disk.
-    pub(crate) fn commit_version<E: From<StoreError>>(
+    /// Changes what a repository holds of a version. `decide` sees the present records and changes them, or refuses; it is called
+    /// again, with a new draft, where another commit came in between. Completes when everything is on disk.
+    pub(crate) async fn commit_version<E: From<StoreError> + Send>(
         &self,
         subject: Subject<'_>,
         version: &str,
         bodies: &[Placed],
-        decide: impl FnOnce(&mut Draft) -> Result<Decision, E>,
+        mut decide: impl FnMut(&mut Draft) -> Result<Decision, E> + Send,
     ) -> Result<(), E> {
-        let _lock = self.inner.commit.lock();
-        let record = self.version(subject.repository, subject.module, version)?;
-        let identity = self.identity(subject.module, version)?;
-        let mut draft = Draft { record: record.unwrap_or_default(), identity, events: Vec::new() };
-        if decide(&mut draft)? == Decision::Keep {
-            return Ok(());
+        let record_at = (family::VERSIONS, keys::version(subject.repository, subject.module, version));
+        let identity_at = (family::IDENTITY, keys::identity(subject.module, version));
+        let reads = [record_at.clone(), identity_at.clone()];
+        let (mut refusal, mut told) = (None, false);
+        let mut attempt = |found: Vec<Option<Bytes>>| {
+            refusal = None;
+            let [record, identity] = take(found);
+            let record = read(&record_at, record)?;
+            let mut draft = Draft { record, identity: read(&identity_at, identity)?, events: Vec::new() };
+            match decide(&mut draft) {
+                Ok(Decision::Write) => {}
+                Ok(Decision::Keep) => return Ok(None),
+                Err(error) => {
+                    refusal = Some(error);
+                    return Ok(None);
+                }
+            }
+            let mut batch = batch_of(subject, bodies, draft.events);
+            batch.puts.push((record_at.clone(), encode(&draft.record).into()));
+            batch.puts.push((identity_at.clone(), encode(&draft.identity).into()));
+            batch.sync = true;
+            told = !batch.changes.is_empty();
+            Ok(Some(batch))
+        };
+        self.inner.engine.commit(&reads, &mut attempt).await?;
+        if let Some(error) = refusal {
+            return Err(error);
         }
-        let mut batch = WriteBatch::default();
-        let key = keys::version(subject.repository, subject.module, version);
-        batch.put_cf(self.family(family::VERSIONS), key, encode(&draft.record));
-        let key = keys::identity(subject.module, version);
-        batch.put_cf(self.family(family::IDENTITY), key, encode(&draft.identity));
-        self.write(batch, subject, bodies, draft.events, true)?;
-        self.inner.commits.fetch_add(1, Ordering::Release);
+        if told {
+            self.trim_sometimes(subject.logs).await;
+        }
         Ok(())
     }
 
-    /// Records a mutable answer. `effects` sees the one before and says what follows from the new one.
-    pub(crate) fn commit_mutable(
+    /// Records a mutable answer. `effects` sees the one before and says what follows from the new one; it is called again where
+    /// another commit came in between.
+    pub(crate) async fn commit_mutable(
         &self,
         subject: Subject<'_>,
         name: &str,
         record: &MutableRecord,
         body: Option<&Placed>,
-        effects: impl FnOnce(Option<&MutableRecord>) -> MutableEffects,
+        mut effects: impl FnMut(Option<&MutableRecord>) -> MutableEffects + Send,
     ) -> Result<(), StoreError> {
-        let _lock = self.inner.commit.lock();
-        let before = self.mutable(subject.repository, subject.module, name)?;
-        let effects = effects(before.as_ref());
-        let mut batch = WriteBatch::default();
-        let family = self.family(family::MUTABLES);
-        for name in &effects.present {
-            batch.delete_cf(family, keys::mutable(subject.repository, subject.module, name));
+        let record_at = (family::MUTABLES, keys::mutable(subject.repository, subject.module, name));
+        let reads = [record_at.clone()];
+        let mut told = false;
+        let mut attempt = |found: Vec<Option<Bytes>>| {
+            let [before] = take(found);
+            let before = before.map(|value| decode(&record_at.1, &value)).transpose()?;
+            let effects = effects(before.as_ref());
+            // A mutable answer that is lost is asked for again; a change record that was shown may never be.
+            told = !effects.events.is_empty();
+            let mut batch = batch_of(subject, body.map_or(&[], std::slice::from_ref), effects.events);
+            let absent = |name: &String| keys::mutable(subject.repository, subject.module, name);
+            batch.deletes.extend(effects.present.iter().map(|name| (family::MUTABLES, absent(name))));
+            batch.puts.push((record_at.clone(), encode(record).into()));
+            batch.sync = told;
+            Ok(Some(batch))
+        };
+        self.inner.engine.commit(&reads, &mut attempt).await?;
+        if told {
+            self.trim_sometimes(subject.logs).await;
         }
-        batch.put_cf(family, keys::mutable(subject.repository, subject.module, name), encode(record));
-        // A mutable answer that is lost is asked for again; a change record that was shown may never be.
-        let sync = !effects.events.is_empty();
-        self.write(batch, subject, body.map_or(&[], std::slice::from_ref), effects.events, sync)
-    }
-
-    fn write(
-        &self,
-        mut batch: WriteBatch,
-        subject: Subject<'_>,
-        bodies: &[Placed],
-        events: Vec<Event>,
-        sync: bool,
-    ) -> Result<(), StoreError> {
-        for body in bodies {
-            if let Some(bytes) = &body.small {
-                batch.put_cf(self.family(family::SMALL), body.stored.digest.hex(), bytes);
-            }
-        }
-        let changes: Vec<Change> = events.into_iter().map(|event| to_change(subject, event)).collect();
-        let mut heads = Vec::new();
-        for log in subject.logs {
-            let mut head = self.log_head(log).ok_or_else(|| StoreError::Record {
-                key: log.clone(),
-                reason: "its change log is not open".to_owned(),
-            })?;
-            for change in &changes {
-                head = self.append(&mut batch, log, head, change.clone());
-            }
-            heads.push((log, head));
-        }
-        let mut options = WriteOptions::default();
-        options.set_sync(sync);
-        self.inner.db.write_opt(batch, &options)?;
-        if changes.is_empty() {
-            return Ok(());
-        }
-        for (log, head) in &heads {
-            self.advance(log, *head);
-        }
-        self.trim_sometimes(subject.logs);
         Ok(())
     }
+}
+
+/// What was found at the places that were read, as many as were asked for.
+fn take<const N: usize>(found: Vec<Option<Bytes>>) -> [Option<Bytes>; N] {
+    let mut found = found.into_iter();
+    std::array::from_fn(|_| found.next().flatten())
+}
+
+fn read<T: DeserializeOwned + Default>(place: &Place, value: Option<Bytes>) -> Result<T, StoreError> {
+    value.map_or_else(|| Ok(T::default()), |value| decode(&place.1, &value))
+}
+
+fn batch_of(subject: Subject<'_>, bodies: &[Placed], events: Vec<Event>) -> Batch {
+    let small = bodies.iter().filter_map(|body| {
+        let bytes = body.small.clone()?;
+        Some(((family::SMALL, body.stored.digest.hex().into_bytes()), bytes))
+    });
+    let changes: Vec<Change> = events.into_iter().map(|event| to_change(subject, event)).collect();
+    let logs = if changes.is_empty() { Vec::new() } else { subject.logs.to_vec() };
+    Batch { puts: small.collect(), changes, logs, ..Batch::default() }
 }
 
 fn to_change(subject: Subject<'_>, event: Event) -> Change {

@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use shared::change::ChangeId;
 use shared::digest::Digest;
@@ -44,15 +43,15 @@ pub(super) struct ManifestCache {
 
 impl Store {
     /// Computes the manifest of a repository from its members, the first that holds a version winning. `may_answer` says
-    /// whether a member may answer for a module at all. Blocks; scans everything unless nothing changed since the last.
-    pub(crate) fn manifest(
+    /// whether a member may answer for a module at all. Scans everything unless nothing changed since the last.
+    pub(crate) async fn manifest(
         &self,
         repository: &str,
         members: &[String],
-        may_answer: impl Fn(&str, &str) -> bool,
+        may_answer: impl Fn(&str, &str) -> bool + Send + Sync,
     ) -> Result<Arc<Manifest>, StoreError> {
         let head = self.log_head(repository).map_or(ChangeId::ZERO, LogHead::id);
-        let commits = self.inner.commits.load(Ordering::Acquire);
+        let commits = self.inner.logs.commits();
         if let Some((at, count, manifest)) = self.inner.manifests.lock().by_repository.get(repository)
             && *at == head
             && *count == commits
@@ -69,7 +68,8 @@ impl Store {
                     add_lines(&mut buckets[bucket_of(module)], module, version, &record);
                     own.push(key);
                 }
-            })?;
+            })
+            .await?;
             seen.extend(own);
         }
         let manifest = Arc::new(seal(head, buckets));

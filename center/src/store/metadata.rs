@@ -1,6 +1,5 @@
-//! The records that RocksDB keeps about versions and mutable answers, and how they are read.
+//! The records that are kept about versions and mutable answers, and how they are read.
 
-use rocksdb::{Direction, IteratorMode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -66,92 +65,98 @@ pub(crate) enum MutableOutcome {
     Gone(String),
 }
 
+/// How many entries a scan takes at a time.
+const PAGE: usize = 1000;
+
 impl Store {
     /// What a repository holds of a version.
-    pub(crate) fn version(
+    pub(crate) async fn version(
         &self,
         repository: &str,
         module: &str,
         version: &str,
     ) -> Result<Option<VersionRecord>, StoreError> {
-        self.record(family::VERSIONS, &keys::version(repository, module, version))
+        self.record(family::VERSIONS, &keys::version(repository, module, version)).await
     }
 
     /// The versions of a module in a repository, tombstoned ones too, in no particular order.
-    pub(crate) fn versions(&self, repository: &str, module: &str) -> Result<Vec<(String, VersionRecord)>, StoreError> {
+    pub(crate) async fn versions(
+        &self,
+        repository: &str,
+        module: &str,
+    ) -> Result<Vec<(String, VersionRecord)>, StoreError> {
         let mut found = Vec::new();
         self.scan(family::VERSIONS, &keys::version(repository, module, ""), |_, version, value| {
             found.push((version.to_owned(), value));
-        })?;
+        })
+        .await?;
         Ok(found)
     }
 
     /// Visits every version record of a repository, ordered by module.
-    pub(crate) fn for_each_version(
+    pub(crate) async fn for_each_version(
         &self,
         repository: &str,
-        visit: impl FnMut(&str, &str, VersionRecord),
+        visit: impl FnMut(&str, &str, VersionRecord) + Send,
     ) -> Result<(), StoreError> {
-        self.scan(family::VERSIONS, &keys::repository(repository), visit)
+        self.scan(family::VERSIONS, &keys::repository(repository), visit).await
     }
 
     /// The recorded identity of a version; empty if there is none.
-    pub(crate) fn identity(&self, module: &str, version: &str) -> Result<IdentityRecord, StoreError> {
-        let found = self.record(family::IDENTITY, &keys::identity(module, version))?;
+    pub(crate) async fn identity(&self, module: &str, version: &str) -> Result<IdentityRecord, StoreError> {
+        let found = self.record(family::IDENTITY, &keys::identity(module, version)).await?;
         Ok(found.unwrap_or_default())
     }
 
     /// A mutable answer or recorded absence. `name` is the artefact's file name.
-    pub(crate) fn mutable(
+    pub(crate) async fn mutable(
         &self,
         repository: &str,
         module: &str,
         name: &str,
     ) -> Result<Option<MutableRecord>, StoreError> {
-        self.record(family::MUTABLES, &keys::mutable(repository, module, name))
+        self.record(family::MUTABLES, &keys::mutable(repository, module, name)).await
     }
 
     /// The names of a module's artefacts of which an upstream said that they do not exist.
-    pub(crate) fn absences(&self, repository: &str, module: &str) -> Result<Vec<String>, StoreError> {
+    pub(crate) async fn absences(&self, repository: &str, module: &str) -> Result<Vec<String>, StoreError> {
         let mut found = Vec::new();
         let prefix = keys::mutable(repository, module, "");
         self.scan(family::MUTABLES, &prefix, |_, name, record: MutableRecord| match record.outcome {
             MutableOutcome::Found(_) => {}
             MutableOutcome::NotFound(_) | MutableOutcome::Gone(_) => found.push(name.to_owned()),
-        })?;
+        })
+        .await?;
         Ok(found)
     }
 
-    pub(super) fn record<T: DeserializeOwned>(
-        &self,
-        family: &'static str,
-        key: &[u8],
-    ) -> Result<Option<T>, StoreError> {
-        let Some(value) = self.inner.db.get_pinned_cf(self.family(family), key)? else {
-            return Ok(None);
-        };
-        decode(key, &value).map(Some)
+    async fn record<T: DeserializeOwned>(&self, family: &'static str, key: &[u8]) -> Result<Option<T>, StoreError> {
+        let value = self.inner.engine.get(family, key).await?;
+        value.map(|value| decode(key, &value)).transpose()
     }
 
-    fn scan<T: DeserializeOwned>(
+    /// Visits the entries below a prefix, page by page: what is written meanwhile may or may not be seen.
+    async fn scan<T: DeserializeOwned>(
         &self,
         family: &'static str,
         prefix: &[u8],
-        mut visit: impl FnMut(&str, &str, T),
+        mut visit: impl FnMut(&str, &str, T) + Send,
     ) -> Result<(), StoreError> {
-        let mode = IteratorMode::From(prefix, Direction::Forward);
-        for entry in self.inner.db.iterator_cf(self.family(family), mode) {
-            let (key, value) = entry?;
-            if !key.starts_with(prefix) {
-                break;
+        let mut after = Vec::new();
+        loop {
+            let page = self.inner.engine.scan(family, prefix, &after, PAGE).await?;
+            for (key, value) in &page {
+                let (module, name) = keys::split(key).ok_or_else(|| StoreError::Record {
+                    key: String::from_utf8_lossy(key).into_owned(),
+                    reason: "the key is not one of ours".to_owned(),
+                })?;
+                visit(module, name, decode(key, value)?);
             }
-            let (module, name) = keys::split(&key).ok_or_else(|| StoreError::Record {
-                key: String::from_utf8_lossy(&key).into_owned(),
-                reason: "the key is not one of ours".to_owned(),
-            })?;
-            visit(module, name, decode(&key, &value)?);
+            match page.into_iter().nth(PAGE - 1) {
+                Some((last, _)) => after = last,
+                None => return Ok(()),
+            }
         }
-        Ok(())
     }
 }
 

@@ -1,12 +1,13 @@
-//! What the center keeps: metadata and the change log in RocksDB, bodies as blobs named by their SHA-256.
+//! What the center keeps: metadata and the change log in an [`engine`], bodies as blobs named by their SHA-256.
 //!
-//! Acknowledged means kept. A commit first writes the blob (synced, renamed, directory synced), then one RocksDB batch
-//! with the metadata, the identity of the version and its change records, synced too. So a kill at any moment leaves at
-//! worst a blob that nothing refers to.
+//! Acknowledged means kept. A commit first writes the blob (synced, renamed, directory synced), then one batch with the
+//! metadata, the identity of the version and its change records, synced too. So a kill at any moment leaves at worst a blob
+//! that nothing refers to.
 
 mod blob;
 mod change_log;
 mod commit;
+mod engine;
 mod keys;
 mod manifest;
 mod metadata;
@@ -14,15 +15,15 @@ mod trim;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, Options, WriteOptions};
 
 pub(crate) use self::blob::{BlobRef, Blobs, NewBody, Placed, Stored};
+use self::change_log::Logs;
 pub(crate) use self::change_log::{ChangeLog, ReadError, from_ms, now_ms, to_ms};
 pub(crate) use self::commit::{Decision, Draft, Event, MutableEffects, Subject};
+use self::engine::{Engine, Rocks};
 pub(crate) use self::manifest::Manifest;
 pub(crate) use self::metadata::{MutableOutcome, MutableRecord, Tombstone, VersionRecord};
 
@@ -47,6 +48,9 @@ pub(crate) enum StoreError {
     /// RocksDB failed.
     #[error("metadata: {0}")]
     Metadata(#[from] rocksdb::Error),
+    /// A task of the store ended early: the center is stopping, or it panicked.
+    #[error("a storage task ended early: {0}")]
+    Task(String),
     /// A blob could not be written or read.
     #[error("blob: {0}")]
     Blob(String),
@@ -60,6 +64,13 @@ pub(crate) enum StoreError {
     },
 }
 
+impl StoreError {
+    /// A log is used before it was opened.
+    fn no_log(repository: &str) -> Self {
+        Self::Record { key: repository.to_owned(), reason: "its change log is not open".to_owned() }
+    }
+}
+
 /// The store. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Store {
@@ -67,18 +78,14 @@ pub(crate) struct Store {
 }
 
 struct StoreInner {
-    db: DB,
+    engine: Box<dyn Engine>,
+    logs: Arc<Logs>,
     blobs: Blobs,
     spool: PathBuf,
-    /// The one lock under which a commit checks, numbers its change records and writes.
-    commit: Mutex<()>,
-    logs: Mutex<change_log::Logs>,
     manifests: Mutex<manifest::ManifestCache>,
-    /// Counts the commits of versions, so that a manifest knows whether it is still true.
-    commits: AtomicU64,
 }
 
-/// The column families, one subject each.
+/// The families of keys, one subject each.
 pub(crate) mod family {
     /// repository, module, version → [`super::VersionRecord`].
     pub(super) const VERSIONS: &str = "versions";
@@ -106,40 +113,18 @@ impl Store {
         for directory in [root, &spool, &blobs] {
             make_directory(directory)?;
         }
-        let mut options = Options::default();
-        options.create_if_missing(true);
-        options.create_missing_column_families(true);
-        options.set_keep_log_file_num(4);
-        options.set_max_total_wal_size(64 << 20);
-        let families = family::ALL.map(|name| ColumnFamilyDescriptor::new(name, family_options()));
-        let db = DB::open_cf_descriptors(&options, &metadata, families).map_err(|error| {
-            let text = error.to_string();
-            // The words of the system for a lock that another process, or this one, holds.
-            let hint = if text.contains("Resource temporarily unavailable") || text.contains("lock hold by") {
-                "it is in use by another process; stop that one or set another data directory"
-            } else {
-                "check its owner, its permissions and the free space"
-            };
-            StoreError::Directory {
-                path: root.clone(),
-                reason: format!("cannot open the metadata database: {hint} ({error})"),
-            }
-        })?;
+        let logs = Arc::<Logs>::default();
+        let engine = Rocks::open(&metadata, Arc::clone(&logs))?;
         // Only now: the database's lock proves that no other center is writing into the spool.
         empty_directory(&spool)?;
-        let blobs = Blobs::open(&blobs)?;
-        let logs = change_log::Logs::default();
-        Ok(Self {
-            inner: Arc::new(StoreInner {
-                db,
-                blobs,
-                spool,
-                commit: Mutex::new(()),
-                logs: Mutex::new(logs),
-                manifests: Mutex::new(manifest::ManifestCache::default()),
-                commits: AtomicU64::new(0),
-            }),
-        })
+        let inner = StoreInner {
+            engine: Box::new(engine),
+            logs,
+            blobs: Blobs::open(&blobs)?,
+            spool,
+            manifests: Mutex::default(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The directory for temporary files of fills and uploads: on the file system of the blobs, emptied at start.
@@ -153,27 +138,14 @@ impl Store {
     }
 
     /// A value kept for a checksum database.
-    pub(crate) fn sumdb_get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
-        Ok(self.inner.db.get_cf(self.family(family::SUMDB), key)?.map(Bytes::from))
+    pub(crate) async fn sumdb_get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        self.inner.engine.get(family::SUMDB, key.as_bytes()).await
     }
 
-    /// Keeps a value for a checksum database. With `sync` it is on disk when this returns: call it where blocking is allowed.
-    pub(crate) fn sumdb_put(&self, key: &str, value: &[u8], sync: bool) -> Result<(), StoreError> {
-        let mut options = WriteOptions::default();
-        options.set_sync(sync);
-        Ok(self.inner.db.put_cf_opt(self.family(family::SUMDB), key, value, &options)?)
+    /// Keeps a value for a checksum database. With `sync` it is on disk when this returns.
+    pub(crate) async fn sumdb_put(&self, key: &str, value: Bytes, sync: bool) -> Result<(), StoreError> {
+        self.inner.engine.put(family::SUMDB, key.as_bytes(), value, sync).await
     }
-
-    fn family(&self, name: &'static str) -> &ColumnFamily {
-        self.inner.db.cf_handle(name).expect("every family is opened with the database")
-    }
-}
-
-fn family_options() -> Options {
-    let mut options = Options::default();
-    options.set_write_buffer_size(16 << 20);
-    options.set_compression_type(rocksdb::DBCompressionType::Lz4);
-    options
 }
 
 fn make_directory(path: &Path) -> Result<(), StoreError> {

@@ -137,7 +137,7 @@ impl Database {
         let history = match &mut *history {
             Some(history) => history,
             unread => {
-                let newest = Arc::new(ProvenTree::new(self.stored_head()?));
+                let newest = Arc::new(ProvenTree::new(self.stored_head().await?));
                 unread.insert(History { newest, heads: HashSet::new() })
             }
         };
@@ -188,8 +188,8 @@ impl Database {
     }
 
     /// The newest head of an earlier run; the empty tree if there is none, which every tree continues.
-    fn stored_head(&self) -> Result<TreeHead, DatabaseError> {
-        match self.origin.proven_note()? {
+    async fn stored_head(&self) -> Result<TreeHead, DatabaseError> {
+        match self.origin.proven_note().await? {
             // A stored head that cannot be read must not pass for "none": that would forget the history.
             Some(note) => self.read_head(&note),
             None => Ok(TreeHead { size: 0, hash: tree_hash(&[]) }),

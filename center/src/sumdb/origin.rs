@@ -99,7 +99,7 @@ impl Origin {
 
     /// The bytes at a path below the database (`lookup/…`, `tile/…`, `latest`): held ones, or fetched.
     pub(crate) async fn get(self: &Arc<Self>, path: &str) -> Result<Fetched, OriginError> {
-        if let Some(body) = self.held(path)? {
+        if let Some(body) = self.held(path).await? {
             return Ok(Fetched { body, held: true });
         }
         if let Some(outcome) = self.remembered(path) {
@@ -116,11 +116,11 @@ impl Origin {
     }
 
     /// The kept bytes of what never changes.
-    pub(crate) fn held(&self, path: &str) -> Result<Option<Bytes>, OriginError> {
+    pub(crate) async fn held(&self, path: &str) -> Result<Option<Bytes>, OriginError> {
         if !is_permanent(path) {
             return Ok(None);
         }
-        self.store.sumdb_get(&self.key(path)).map_err(|error| storage_failed(&error))
+        self.store.sumdb_get(&self.key(path)).await.map_err(|error| storage_failed(&error))
     }
 
     fn key(&self, path: &str) -> String {
@@ -156,7 +156,7 @@ impl Origin {
         let (origin, owned_path) = (Arc::clone(self), path.to_owned());
         let flight = async move {
             let outcome = origin.fetch(&owned_path).await;
-            origin.keep(&owned_path, &outcome);
+            origin.keep(&owned_path, &outcome).await;
             origin.flights.lock().remove(&owned_path);
             outcome
         }
@@ -168,11 +168,11 @@ impl Origin {
         flight
     }
 
-    fn keep(&self, path: &str, outcome: &Outcome) {
+    async fn keep(&self, path: &str, outcome: &Outcome) {
         match outcome {
             Ok(body) if is_permanent(path) => {
-                // Losing it in a power cut costs a request; so no sync, which would block this thread.
-                if let Err(error) = self.store.sumdb_put(&self.key(path), body, false) {
+                // Losing it in a power cut costs a request; so no sync.
+                if let Err(error) = self.store.sumdb_put(&self.key(path), body.clone(), false).await {
                     tracing::warn!(%error, database = self.name, path, "checksum database answer not kept");
                 }
             }
@@ -243,19 +243,14 @@ impl Origin {
     }
 
     /// The signed note of the newest head that was ever proven here.
-    pub(crate) fn proven_note(&self) -> Result<Option<Bytes>, OriginError> {
-        self.store.sumdb_get(&self.proven_key()).map_err(|error| storage_failed(&error))
+    pub(crate) async fn proven_note(&self) -> Result<Option<Bytes>, OriginError> {
+        self.store.sumdb_get(&self.proven_key()).await.map_err(|error| storage_failed(&error))
     }
 
     /// Keeps the newest proven head, on disk before this returns: it is what a later fork is seen by.
     pub(crate) async fn keep_proven_note(&self, note: Vec<u8>) -> Result<(), OriginError> {
-        let (store, key) = (self.store.clone(), self.proven_key());
-        let written = tokio::task::spawn_blocking(move || store.sumdb_put(&key, &note, true)).await;
-        match written {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(storage_failed(&error)),
-            Err(error) => Err(storage_failed(&error)),
-        }
+        let kept = self.store.sumdb_put(&self.proven_key(), note.into(), true).await;
+        kept.map_err(|error| storage_failed(&error))
     }
 
     fn proven_key(&self) -> String {

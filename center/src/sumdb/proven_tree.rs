@@ -183,7 +183,7 @@ async fn read_tile(origin: &Arc<Origin>, tile: Tile, anew: bool) -> Result<Optio
         if anew { origin.get_anew(&path).await } else { origin.get(&path).await }
     };
     if !anew && !tile.is_full() {
-        let held = origin.held(&full.path())?;
+        let held = origin.held(&full.path()).await?;
         if let Some(entries) = held.and_then(|body| cut(&body)) {
             return Ok(Some(entries));
         }

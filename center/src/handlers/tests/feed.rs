@@ -21,7 +21,7 @@ fn head(answer: &Answer) -> ChangeId {
 
 #[tokio::test]
 async fn the_feed_has_every_change_in_order_and_in_pages() {
-    let center = Center::new();
+    let center = Center::new().await;
     for version in ["v1.0.0", "v1.1.0", "v1.2.0"] {
         center.publish("a.test/b", version).await;
     }
@@ -50,7 +50,7 @@ async fn the_feed_has_every_change_in_order_and_in_pages() {
 
 #[tokio::test]
 async fn a_long_poll_ends_with_the_next_change() {
-    let center = Center::new();
+    let center = Center::new().await;
     center.publish("a.test/b", "v1.0.0").await;
     let at = head(&center.get(FEED).await);
     let started = Instant::now();
@@ -69,7 +69,7 @@ async fn a_long_poll_ends_with_the_next_change() {
 
 #[tokio::test]
 async fn a_stop_ends_long_polls_and_readiness() {
-    let center = Center::new();
+    let center = Center::new().await;
     let at = head(&center.get(FEED).await);
     assert_eq!(center.get("/readyz").await.status, StatusCode::OK);
     let path = format!("{FEED}?after={at}&wait=60s");
@@ -84,7 +84,7 @@ async fn a_stop_ends_long_polls_and_readiness() {
 
 #[tokio::test]
 async fn an_id_that_the_log_does_not_have_is_410() {
-    let center = Center::new();
+    let center = Center::new().await;
     let empty = center.get(&format!("{FEED}?after=0-0")).await;
     assert_eq!(changes(&empty).len(), 0);
     center.publish("a.test/b", "v1.0.0").await;
@@ -104,7 +104,7 @@ async fn an_id_that_the_log_does_not_have_is_410() {
 
 #[tokio::test]
 async fn malformed_parameters_are_400_and_unknown_repositories_404() {
-    let center = Center::new();
+    let center = Center::new().await;
     for query in ["after=x", "after=1", "wait=soon", "limit=0", "limit=10001", "limit=x", "afer=0-0"] {
         let answer = center.get(&format!("{FEED}?{query}")).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{query}");
@@ -117,7 +117,7 @@ async fn malformed_parameters_are_400_and_unknown_repositories_404() {
 
 #[tokio::test]
 async fn the_manifest_adds_up() {
-    let center = Center::new();
+    let center = Center::new().await;
     let published = center.publish("a.test/b", "v1.0.0").await;
     let sha256 = published.header("x-checksum-sha256").to_owned();
     let base = "/api/v1/repos/golang-virtual/manifest";
@@ -135,7 +135,7 @@ async fn the_manifest_adds_up() {
 
 #[tokio::test]
 async fn the_center_says_what_it_is() {
-    let center = Center::new();
+    let center = Center::new().await;
     let repos: serde_json::Value = serde_json::from_slice(&center.get("/api/v1/repos").await.body).unwrap();
     let names: Vec<&str> =
         repos["repos"].as_array().unwrap().iter().map(|repo| repo["name"].as_str().unwrap()).collect();

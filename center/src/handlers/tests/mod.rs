@@ -59,15 +59,15 @@ impl Answer {
 }
 
 impl Center {
-    pub(super) fn new() -> Self {
-        Self::with(|_| {})
+    pub(super) async fn new() -> Self {
+        Self::with(|_| {}).await
     }
 
-    pub(super) fn over(upstream: &str) -> Self {
-        Self::with(|config| set_upstream(config, upstream))
+    pub(super) async fn over(upstream: &str) -> Self {
+        Self::with(|config| set_upstream(config, upstream)).await
     }
 
-    pub(super) fn with(change: impl FnOnce(&mut Config)) -> Self {
+    pub(super) async fn with(change: impl FnOnce(&mut Config)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let tokens = directory.path().join("tokens.yaml");
         let add = |name: &str, grants: &[Grant]| {
@@ -85,7 +85,7 @@ impl Center {
         config.sumdb.names.clear();
         change(&mut config);
         config.check().unwrap();
-        let app = App::build(&config).unwrap();
+        let app = App::build(&config).await.unwrap();
         Self { router: routes(&app), app, token, reader, _directory: directory }
     }
 

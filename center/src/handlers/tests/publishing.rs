@@ -17,7 +17,7 @@ impl Center {
 
 #[tokio::test]
 async fn writing_needs_a_token_that_allows_it() {
-    let center = Center::new();
+    let center = Center::new().await;
     let zip = module_zip("a.test/b", "v1.0.0", b"package a\n");
     let version = "/api/go/golang-local/a.test/b/@v/v1.0.0";
     for (method, path) in [
@@ -40,7 +40,7 @@ async fn writing_needs_a_token_that_allows_it() {
 
 #[tokio::test]
 async fn a_published_module_is_there_at_once_and_for_good() {
-    let center = Center::new();
+    let center = Center::new().await;
     let zip = module_zip("a.test/b", "v1.0.0", &noise(300_000));
     let digest = Digest::of(&zip);
     let answer = center.put(ZIP, zip.clone()).await;
@@ -70,7 +70,7 @@ async fn a_published_module_is_there_at_once_and_for_good() {
 
 #[tokio::test]
 async fn publishing_to_the_virtual_repository_goes_to_its_deployment_repository() {
-    let center = Center::new();
+    let center = Center::new().await;
     let zip = module_zip("a.test/b", "v1.0.0", b"package a\n");
     let answer = center.put("/artifactory/api/go/golang-virtual/a.test/b/@v/v1.0.0.zip", zip).await;
     assert_eq!(answer.status, StatusCode::CREATED);
@@ -81,7 +81,7 @@ async fn publishing_to_the_virtual_repository_goes_to_its_deployment_repository(
 
 #[tokio::test]
 async fn what_is_no_module_is_400_with_the_reason() {
-    let center = Center::new();
+    let center = Center::new().await;
     let renamed = module_zip("a.test/other", "v1.0.0", b"package a\n");
     for (path, body) in [
         (ZIP, bytes::Bytes::from_static(b"no zip")),
@@ -101,7 +101,7 @@ async fn what_is_no_module_is_400_with_the_reason() {
 
 #[tokio::test]
 async fn a_checksum_that_does_not_fit_is_refused() {
-    let center = Center::new();
+    let center = Center::new().await;
     let zip = module_zip("a.test/b", "v1.0.0", b"package a\n");
     let put = |checksum: String| {
         let headers = [("authorization", center.token.as_str()), ("x-checksum-sha256", checksum.as_str())];
@@ -121,7 +121,8 @@ async fn an_upload_beyond_the_limit_is_413_and_one_that_stops_is_408() {
     let center = Center::with(|config| {
         config.limits.upload_size_max = ByteSize::kib(100);
         config.limits.upload_stall_timeout = Period::millis(50);
-    });
+    })
+    .await;
     assert_eq!(center.put(ZIP, noise(200_000)).await.status, StatusCode::PAYLOAD_TOO_LARGE);
     // Without a length beforehand.
     let chunks = (0..20).map(|_| Ok::<_, std::io::Error>(bytes::Bytes::from(noise(10_000))));
@@ -137,7 +138,7 @@ async fn an_upload_beyond_the_limit_is_413_and_one_that_stops_is_408() {
 
 #[tokio::test]
 async fn a_tombstoned_version_is_gone_until_it_is_restored() {
-    let center = Center::new();
+    let center = Center::new().await;
     center.publish("a.test/b", "v1.0.0").await;
     let version = "/api/go/golang-local/a.test/b/@v/v1.0.0";
     assert_eq!(center.write(Method::DELETE, version).await.status, StatusCode::NO_CONTENT);
@@ -168,7 +169,8 @@ async fn an_owned_path_is_asked_of_nobody() {
         let owns = vec!["corp.test".to_owned()];
         let local = RepositorySettings { owns, ..RepositorySettings::default() };
         config.repositories.insert("golang-local".to_owned(), local);
-    });
+    })
+    .await;
     center.publish("a.test/b", "v1.0.0").await;
     for module in ["corp.test/x", "a.test/b", "a.test/b/below"] {
         for file in ["@v/list", "@latest", "@v/v1.2.3.zip", "@v/main.info"] {

@@ -11,7 +11,7 @@ const BASE: &str = "/api/go/golang-virtual";
 
 #[tokio::test]
 async fn malformed_paths_are_400_and_what_cannot_exist_is_404() {
-    let center = Center::new();
+    let center = Center::new().await;
     for path in [
         "a.test/../b/@v/list",
         "a.test//b/@v/list",
@@ -40,7 +40,7 @@ async fn malformed_paths_are_400_and_what_cannot_exist_is_404() {
 
 #[tokio::test]
 async fn an_error_is_one_line_with_the_requests_id() {
-    let center = Center::new();
+    let center = Center::new().await;
     let answer = center.get_with(&format!("{BASE}/a.test/B/@v/list"), &[("x-request-id", "abc-1")]).await;
     assert_eq!(answer.header("x-request-id"), "abc-1");
     assert_eq!(answer.header("content-type"), "text/plain; charset=utf-8");
@@ -50,7 +50,7 @@ async fn an_error_is_one_line_with_the_requests_id() {
 
 #[tokio::test]
 async fn other_methods_are_405() {
-    let center = Center::new();
+    let center = Center::new().await;
     for path in [format!("{BASE}/a.test/b/@v/list"), "/healthz".to_owned(), "/api/v1/repos".to_owned()] {
         for method in [Method::PATCH, Method::OPTIONS] {
             let answer = center.send(request(method.clone(), &path, &[], Body::empty())).await;
@@ -69,7 +69,7 @@ async fn every_artefact_has_its_headers() {
     upstream.module("a.test/!cap", "v1.0.0", &zip);
     // The go.mod names the module in its own spelling.
     upstream.set("a.test/!cap/@v/v1.0.0.mod", StatusCode::OK, "module a.test/Cap\n");
-    let center = Center::over(&upstream.url);
+    let center = Center::over(&upstream.url).await;
     let immutable = "public, max-age=31536000, immutable";
     for (path, content_type, cache_control) in [
         ("a.test/!cap/@v/list", "text/plain; charset=utf-8", "public, max-age=60"),
@@ -106,7 +106,7 @@ async fn head_says_what_get_would() {
     let upstream = Upstream::new().await;
     let zip = module_zip("a.test/b", "v1.0.0", &noise(100_000));
     upstream.module("a.test/b", "v1.0.0", &zip);
-    let center = Center::over(&upstream.url);
+    let center = Center::over(&upstream.url).await;
     // A cold one too: the digest is what HEAD is asked for, so it waits for the fill.
     let path = format!("{BASE}/a.test/b/@v/v1.0.0.zip");
     let answer = center.send(request(Method::HEAD, &path, &[], Body::empty())).await;
@@ -120,7 +120,7 @@ async fn head_says_what_get_would() {
 
 #[tokio::test]
 async fn conditions_and_ranges_on_a_zip() {
-    let center = Center::new();
+    let center = Center::new().await;
     assert_eq!(center.publish("a.test/b", "v1.0.0").await.status, StatusCode::CREATED);
     let path = format!("{BASE}/a.test/b/@v/v1.0.0.zip");
     let whole = center.get(&path).await;
@@ -148,7 +148,7 @@ async fn a_zip_streams_while_it_fills_and_ends_with_its_digest() {
     let upstream = Upstream::new().await;
     let zip = module_zip("a.test/b", "v1.0.0", &noise(400_000));
     upstream.module("a.test/b", "v1.0.0", &zip);
-    let center = Center::over(&upstream.url);
+    let center = Center::over(&upstream.url).await;
     let path = format!("{BASE}/a.test/b/@v/v1.0.0.zip");
     // The module's other artefacts first: the gate holds every large body.
     center.get(&format!("{BASE}/a.test/b/@v/v1.0.0.mod")).await;
@@ -190,7 +190,7 @@ async fn a_wrong_zip_never_ends_cleanly() {
     let mut bad = good.to_vec();
     bad[150_000] ^= 1;
     upstream.module("a.test/b", "v1.0.0", &bad.into());
-    let center = Center::over(&upstream.url);
+    let center = Center::over(&upstream.url).await;
     let path = format!("{BASE}/a.test/b/@v/v1.0.0.zip");
     let answer = center.get(&path).await;
     assert!(answer.broken || !answer.status.is_success(), "{:?} with {} bytes", answer.status, answer.body.len());
@@ -214,7 +214,7 @@ async fn a_wrong_zip_never_ends_cleanly() {
 async fn an_outage_is_never_404() {
     // A port that nobody listens on: taken from the system and closed again.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let center = Center::over(&format!("http://{free}"));
+    let center = Center::over(&format!("http://{free}")).await;
     for file in ["@v/list", "@latest", "@v/v1.0.0.info", "@v/v1.0.0.mod", "@v/v1.0.0.zip", "@v/main.info"] {
         let answer = center.get(&format!("{BASE}/a.test/b/{file}")).await;
         assert!([502, 503, 504].contains(&answer.status.as_u16()), "{file}: {}", answer.status);
@@ -226,7 +226,7 @@ async fn an_outage_is_never_404() {
 
 #[tokio::test]
 async fn a_request_that_comes_back_is_508() {
-    let center = Center::new();
+    let center = Center::new().await;
     let via = center.get("/healthz").await.header("via").to_owned();
     let path = format!("{BASE}/a.test/b/@v/list");
     let answer = center.get_with(&path, &[("via", &format!("1.1 edge, {via}"))]).await;
@@ -236,7 +236,7 @@ async fn a_request_that_comes_back_is_508() {
 
 #[tokio::test]
 async fn a_change_that_is_not_there_yet_is_waited_for() {
-    let center = Center::new();
+    let center = Center::new().await;
     center.publish("a.test/b", "v1.0.0").await;
     let path = format!("{BASE}/a.test/b/@v/list");
     let head: shared::change::ChangeId = center.get(&path).await.header("x-change-id").parse().unwrap();
@@ -259,7 +259,8 @@ async fn where_reading_needs_a_token_there_is_no_reading_without() {
     let center = Center::with(|config| {
         set_upstream(config, &upstream.url);
         config.access.anonymous.clear();
-    });
+    })
+    .await;
     center.publish("a.test/b", "v1.0.0").await;
     for path in [format!("{BASE}/a.test/b/@v/list"), "/api/v1/repos/golang-virtual/changes".to_owned()] {
         let answer = center.get(&path).await;

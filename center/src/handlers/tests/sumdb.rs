@@ -7,11 +7,11 @@ use crate::sumdb::test_log::{Log, NAME, public_key_text, serve, signing_key};
 
 const BASE: &str = "/api/go/golang-virtual/sumdb";
 
-fn over(base: &str, verify: bool) -> Center {
-    over_both(base, None, verify)
+async fn over(base: &str, verify: bool) -> Center {
+    over_both(base, None, verify).await
 }
 
-fn over_both(base: &str, upstream: Option<&str>, verify: bool) -> Center {
+async fn over_both(base: &str, upstream: Option<&str>, verify: bool) -> Center {
     Center::with(|config| {
         if let Some(upstream) = upstream {
             super::set_upstream(config, upstream);
@@ -20,12 +20,13 @@ fn over_both(base: &str, upstream: Option<&str>, verify: bool) -> Center {
         config.sumdb.upstreams.insert(NAME.to_owned(), base.to_owned());
         config.sumdb.verify = verify;
     })
+    .await
 }
 
 #[tokio::test]
 async fn a_database_with_slashes_in_its_name_is_proxied_and_kept() {
     let (base, served) = serve(Log::of(300, ""), signing_key(1)).await;
-    let center = over(&base, false);
+    let center = over(&base, false).await;
     assert_eq!(center.get(&format!("{BASE}/{NAME}/supported")).await.status, StatusCode::OK);
     let paths = ["lookup/m.test/m7@v1.0.0", "tile/8/0/000", "tile/8/0/001.p/44", "latest"];
     for path in paths {
@@ -47,7 +48,7 @@ async fn a_database_with_slashes_in_its_name_is_proxied_and_kept() {
 #[tokio::test]
 async fn what_the_database_does_not_have_is_404_for_a_minute() {
     let (base, served) = serve(Log::of(3, ""), signing_key(1)).await;
-    let center = over(&base, false);
+    let center = over(&base, false).await;
     for _ in 0..2 {
         let answer = center.get(&format!("{BASE}/{NAME}/lookup/m.test/m9@v1.0.0")).await;
         assert_eq!(answer.status, StatusCode::NOT_FOUND);
@@ -60,7 +61,7 @@ async fn what_the_database_does_not_have_is_404_for_a_minute() {
 #[tokio::test]
 async fn other_databases_and_paths_are_404() {
     let (base, _served) = serve(Log::of(3, ""), signing_key(1)).await;
-    let center = over(&base, false);
+    let center = over(&base, false).await;
     for path in ["other.test/supported", "other.test/latest", "other.test/lookup/m.test/m1@v1.0.0"] {
         assert_eq!(center.get(&format!("{BASE}/{path}")).await.status, StatusCode::NOT_FOUND, "{path}");
     }
@@ -72,7 +73,7 @@ async fn other_databases_and_paths_are_404() {
 #[tokio::test]
 async fn a_private_name_is_not_sent_to_any_database() {
     let (base, served) = serve(Log::of(3, ""), signing_key(1)).await;
-    let center = over(&base, false);
+    let center = over(&base, false).await;
     center.publish("m.test/m1", "v1.0.0").await;
     for target in ["m.test/m1@v1.0.0", "m.test/m1/below@v1.0.0"] {
         for name in [NAME, "other.test"] {
@@ -86,7 +87,7 @@ async fn a_private_name_is_not_sent_to_any_database() {
 #[tokio::test]
 async fn an_error_page_is_not_kept_as_a_tile() {
     let (base, served) = serve(Log::of(300, ""), signing_key(1)).await;
-    let center = over(&base, false);
+    let center = over(&base, false).await;
     for path in ["tile/8/0/000", "lookup/m.test/m1@v1.0.0", "latest"] {
         served.lie(path, StatusCode::OK, "<html>sign in</html>");
         assert_eq!(center.get(&format!("{BASE}/{NAME}/{path}")).await.status, StatusCode::BAD_GATEWAY, "{path}");
@@ -102,14 +103,14 @@ async fn a_public_module_is_served_only_with_the_databases_hash() {
     let upstream = Upstream::new().await;
     let good = module_zip("pub.test/a", "v1.0.0", b"package a\n");
     // The h1 as the center itself computes it when the same zip is published to another one.
-    let publisher = Center::new();
+    let publisher = Center::new().await;
     let stored = publisher.put("/api/go/golang-local/pub.test/a/@v/v1.0.0.zip", good.clone()).await;
     let h1 = serde_json::from_slice::<serde_json::Value>(&stored.body).unwrap()["h1"].as_str().unwrap().to_owned();
     let gomod_h1 = shared::module::h1::hash1_gomod(b"module pub.test/a\n");
     let mut log = Log::of(5, "");
     log.add("pub.test/a", "v1.0.0", &h1, &gomod_h1);
     let (base, _served) = serve(log, signing_key(1)).await;
-    let center = over_both(&base, Some(&upstream.url), true);
+    let center = over_both(&base, Some(&upstream.url), true).await;
 
     upstream.module("pub.test/a", "v1.0.0", &module_zip("pub.test/a", "v1.0.0", b"package evil\n"));
     let path = "/api/go/golang-virtual/pub.test/a/@v/v1.0.0.zip";

@@ -51,7 +51,7 @@ async fn a_broken_fill_has_no_last_chunk_and_no_full_length() {
     let mut bad = module_zip("a.test/b", "v1.0.0", &noise(400_000)).to_vec();
     bad[150_000] ^= 1;
     upstream.module("a.test/b", "v1.0.0", &bad.clone().into());
-    let center = Center::over(&upstream.url);
+    let center = Center::over(&upstream.url).await;
     let served = served(&center).await;
     for headers in ["", "TE: trailers\r\n"] {
         let path = "/api/go/golang-virtual/a.test/b/@v/v1.0.0.zip";
@@ -72,7 +72,7 @@ async fn a_stop_lets_a_running_download_end_and_refuses_new_ones() {
     let upstream = Upstream::new().await;
     let zip = module_zip("a.test/b", "v1.0.0", &noise(400_000));
     upstream.module("a.test/b", "v1.0.0", &zip);
-    let center = Center::over(&upstream.url);
+    let center = Center::over(&upstream.url).await;
     center.get("/api/go/golang-virtual/a.test/b/@v/v1.0.0.mod").await;
     let open = upstream.hold_after(200_000);
     let Served { address, stop, ended } = served(&center).await;
@@ -95,7 +95,8 @@ async fn a_stop_lets_a_running_download_end_and_refuses_new_ones() {
 async fn a_client_that_never_ends_its_head_is_dropped() {
     let center = Center::with(|config| {
         config.limits = LimitSettings { header_timeout: Period::millis(100), ..LimitSettings::default() };
-    });
+    })
+    .await;
     let served = served(&center).await;
     exchange(&served.address, "GET /healthz HTTP/1.1\r\nHost: x\r\n").await;
     // And it did not take the service with it.
@@ -110,7 +111,7 @@ async fn an_old_client_gets_a_length_and_the_whole() {
     let upstream = Upstream::new().await;
     let zip = module_zip("a.test/b", "v1.0.0", &noise(400_000));
     upstream.module("a.test/b", "v1.0.0", &zip);
-    let center = Center::over(&upstream.url);
+    let center = Center::over(&upstream.url).await;
     let served = served(&center).await;
     let path = "/api/go/golang-virtual/a.test/b/@v/v1.0.0.zip";
     let received = exchange(&served.address, &format!("GET {path} HTTP/1.0\r\nHost: x\r\n\r\n")).await;

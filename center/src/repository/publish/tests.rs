@@ -8,13 +8,13 @@ use crate::repository::{RepoError, RepositorySettings};
 
 const GOMOD: &str = "module example.com/a\n";
 
-fn alone() -> Setup {
-    Setup::new(&settings(&[], Period::secs(60)))
+async fn alone() -> Setup {
+    Setup::new(&settings(&[], Period::secs(60))).await
 }
 
 #[tokio::test]
 async fn a_published_version_is_there_at_once_and_for_good() {
-    let setup = alone();
+    let setup = alone().await;
     let zip = module_zip("example.com/a", "v1.0.0", GOMOD, b"package a\n");
     let published = setup.publish("example.com/a", "v1.0.0", &zip).await.unwrap();
     assert!(published.created && published.h1.starts_with("h1:"));
@@ -35,7 +35,7 @@ async fn a_published_version_is_there_at_once_and_for_good() {
     assert!(matches!(refused, Err(RepoError::Conflict(_))), "{refused:?}");
     assert_eq!(setup.get("local", "example.com/a/@v/v1.0.0.zip").await.unwrap(), zip);
     for repository in ["local", "virtual"] {
-        let changes = setup.changes(repository);
+        let changes = setup.changes(repository).await;
         assert_eq!(changes.len(), 1);
         assert_eq!((changes[0].id.seq, changes[0].event_type), (1, EventType::Create));
         assert_eq!((changes[0].sha256, changes[0].h1.as_ref()), (Some(published.sha256), Some(&published.h1)));
@@ -45,7 +45,7 @@ async fn a_published_version_is_there_at_once_and_for_good() {
 
 #[tokio::test]
 async fn zips_that_break_a_rule_are_refused_with_the_reason() {
-    let setup = alone();
+    let setup = alone().await;
     let cases = [
         (
             "example.com/a",
@@ -69,14 +69,14 @@ async fn zips_that_break_a_rule_are_refused_with_the_reason() {
             other => panic!("{module}@{version}: {other:?}"),
         }
     }
-    assert!(setup.changes("virtual").is_empty());
+    assert!(setup.changes("virtual").await.is_empty());
     assert!(setup.repository("virtual").owner_of(&target("example.com/a", "v1.0.0").0).is_none());
     assert_eq!(setup.files(), 0);
 }
 
 #[tokio::test]
 async fn without_a_gomod_one_is_made_up() {
-    let setup = alone();
+    let setup = alone().await;
     let zip = module_zip("example.com/old", "v2.0.0+incompatible", "", b"package old\n");
     setup.publish("example.com/old", "v2.0.0+incompatible", &zip).await.unwrap();
     let gomod = setup.text("local", "example.com/old/@v/v2.0.0+incompatible.mod").await;
@@ -85,7 +85,7 @@ async fn without_a_gomod_one_is_made_up() {
 
 #[tokio::test]
 async fn a_tombstone_hides_a_version_until_it_is_lifted() {
-    let setup = alone();
+    let setup = alone().await;
     let zip = module_zip("example.com/a", "v1.0.0", GOMOD, b"package a\n");
     setup.publish("example.com/a", "v1.0.0", &zip).await.unwrap();
     let (module, version) = target("example.com/a", "v1.0.0");
@@ -100,7 +100,7 @@ async fn a_tombstone_hides_a_version_until_it_is_lifted() {
     assert!(matches!(setup.publish("example.com/a", "v1.0.0", &zip).await, Err(RepoError::Conflict(_))));
     local.restore(&module, &version).await.unwrap();
     assert_eq!(setup.get("virtual", "example.com/a/@v/v1.0.0.zip").await.unwrap(), zip);
-    let types: Vec<EventType> = setup.changes("virtual").iter().map(|change| change.event_type).collect();
+    let types: Vec<EventType> = setup.changes("virtual").await.iter().map(|change| change.event_type).collect();
     assert_eq!(types, [EventType::Create, EventType::Delete, EventType::Create]);
     let (module, version) = target("example.com/a", "v9.0.0+incompatible");
     assert!(matches!(local.tombstone(&module, &version).await, Err(RepoError::NotFound(_))));
@@ -109,7 +109,7 @@ async fn a_tombstone_hides_a_version_until_it_is_lifted() {
 #[tokio::test]
 async fn a_version_known_from_elsewhere_is_not_published_with_other_content() {
     let origin = Origin::start().await;
-    let setup = Setup::over(&origin);
+    let setup = Setup::over(&origin).await;
     origin.serve("example.com/a", "v1.0.0", GOMOD);
     setup.get("virtual", "example.com/a/@v/v1.0.0.zip").await.unwrap();
     let other = module_zip("example.com/a", "v1.0.0", GOMOD, b"package evil\n");
@@ -121,7 +121,7 @@ async fn a_version_known_from_elsewhere_is_not_published_with_other_content() {
 
 #[tokio::test]
 async fn what_was_published_survives_a_restart_and_stays_owned() {
-    let setup = alone();
+    let setup = alone().await;
     let zip = module_zip("example.com/a", "v1.0.0", GOMOD, b"package a\n");
     setup.publish("example.com/a", "v1.0.0", &zip).await.unwrap();
     let head = setup.store.change_log("virtual").unwrap().head();
@@ -131,7 +131,7 @@ async fn what_was_published_survives_a_restart_and_stays_owned() {
     let store = crate::store::Store::open(&config).unwrap();
     let via = http::HeaderValue::from_static("1.1 test");
     let settings = settings(&[], Period::secs(60));
-    let repositories = crate::repository::Repositories::build(&settings, &store, verifier.clone(), &via).unwrap();
+    let repositories = crate::repository::Repositories::build(&settings, &store, verifier.clone(), &via).await.unwrap();
     let setup = Setup { repositories, store, verifier, directory };
     assert_eq!(setup.store.change_log("virtual").unwrap().head(), head);
     assert_eq!(setup.get("virtual", "example.com/a/@v/v1.0.0.zip").await.unwrap(), zip);
@@ -141,7 +141,7 @@ async fn what_was_published_survives_a_restart_and_stays_owned() {
 
 #[tokio::test]
 async fn fifty_publishers_of_one_version_create_it_once() {
-    let setup = std::sync::Arc::new(alone());
+    let setup = std::sync::Arc::new(alone().await);
     let publish = |number: usize| {
         let setup = std::sync::Arc::clone(&setup);
         async move {
@@ -152,13 +152,11 @@ async fn fifty_publishers_of_one_version_create_it_once() {
     let results = futures_util::future::join_all((0..50).map(publish)).await;
     assert_eq!(results.iter().filter(|result| result.as_ref().is_ok_and(|published| published.created)).count(), 1);
     assert_eq!(results.iter().filter(|result| matches!(result, Err(RepoError::Conflict(_)))).count(), 49);
-    assert_eq!(setup.changes("virtual").len(), 1);
+    assert_eq!(setup.changes("virtual").await.len(), 1);
 }
 
-#[test]
-fn keys_of_another_kind_are_refused() {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let _entered = runtime.enter();
+#[tokio::test]
+async fn keys_of_another_kind_are_refused() {
     let directory = tempfile::tempdir().unwrap();
     let config = crate::store::StoreConfig { data_dir: directory.path().to_owned() };
     let store = crate::store::Store::open(&config).unwrap();
@@ -167,6 +165,6 @@ fn keys_of_another_kind_are_refused() {
     let local = RepositorySettings { upstream: Some("http://origin.test".to_owned()), ..RepositorySettings::default() };
     settings.insert("local".to_owned(), local);
     let verifier = std::sync::Arc::new(crate::repository::testing::ToldVerifier::default());
-    let refused = crate::repository::Repositories::build(&settings, &store, verifier, &via).err().unwrap();
+    let refused = crate::repository::Repositories::build(&settings, &store, verifier, &via).await.err().unwrap();
     assert!(refused.to_string().contains("repositories.local: upstream"), "{refused}");
 }

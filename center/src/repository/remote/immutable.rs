@@ -32,7 +32,7 @@ impl Remote {
             if options.held_only {
                 return Err(RepoError::NotFound(format!("{} is not held here", describe(request))));
             }
-            if let Some(absence) = self.recorded_absence(request)? {
+            if let Some(absence) = self.recorded_absence(request).await? {
                 return Err(absence);
             }
             let this = Arc::clone(self);
@@ -72,7 +72,7 @@ impl Remote {
         version: &Version,
         cache: CacheStatus,
     ) -> Result<Option<Answer>, RepoError> {
-        let record = self.store.version(&self.name, request.module.as_str(), version.as_str())?;
+        let record = self.store.version(&self.name, request.module.as_str(), version.as_str()).await?;
         let Some(record) = record else {
             return Ok(None);
         };
@@ -133,11 +133,11 @@ impl Remote {
         let placed = self.store.place(NewBody::Memory(body), to_ms(modified)).await?;
         let (this, module, of) = (Arc::clone(self), request.module.clone(), version.clone());
         self.commit_part(request, version, placed, move |draft: &mut Draft, placed: &Placed| {
-            match mod_h1 {
+            match &mod_h1 {
                 Some(h1) => {
                     let recorded = draft.identity.mod_h1.as_deref();
-                    this.same_identity(&module, &of, recorded, Proof::Mod { h1: &h1 })?;
-                    draft.identity.mod_h1 = Some(h1);
+                    this.same_identity(&module, &of, recorded, Proof::Mod { h1 })?;
+                    draft.identity.mod_h1 = Some(h1.clone());
                     draft.record.gomod = Some(placed.stored);
                 }
                 None => draft.record.info = Some(placed.stored),

@@ -44,7 +44,7 @@ impl Remote {
     ) -> Result<Answer, RepoError> {
         // The head before the record: the record then reflects at least that head.
         let head = self.log.head();
-        let record = self.recorded(request)?;
+        let record = self.recorded(request).await?;
         if let Some(record) = &record {
             if let Some(answer) = self.fresh(record, options).await? {
                 return Ok(if answer.cache == CacheStatus::Stale { answer } else { answer.reflecting(head) });
@@ -75,9 +75,9 @@ impl Remote {
         }
     }
 
-    fn recorded(&self, request: &ModuleRequest) -> Result<Option<MutableRecord>, RepoError> {
+    async fn recorded(&self, request: &ModuleRequest) -> Result<Option<MutableRecord>, RepoError> {
         let name = request.artefact.file_name();
-        Ok(self.store.mutable(&self.name, request.module.as_str(), &name)?)
+        Ok(self.store.mutable(&self.name, request.module.as_str(), &name).await?)
     }
 
     /// An answer within its period, or whatever is held if nothing else may be asked.
@@ -107,7 +107,7 @@ impl Remote {
     async fn refreshed(&self, request: &ModuleRequest, cache: CacheStatus) -> Result<Answer, RepoError> {
         let head = self.log.head();
         let lost = || RepoError::Storage(format!("{}: what was stored is not there", describe(request)));
-        let record = self.recorded(request)?.ok_or_else(lost)?;
+        let record = self.recorded(request).await?.ok_or_else(lost)?;
         if let Some(absence) = absence(&record) {
             return Err(absence);
         }
@@ -141,7 +141,7 @@ impl Remote {
 
     /// Fetches and records. Returns the length of a new body, none if the upstream confirmed the one that is held.
     async fn fetch_mutable(self: &Arc<Self>, request: &ModuleRequest) -> Result<Option<u64>, RepoError> {
-        let before = self.recorded(request)?;
+        let before = self.recorded(request).await?;
         let validators = self.usable_validators(before.as_ref()).await?;
         let fetched = match self.ask(request, &validators).await {
             Ok(Reply::Found(incoming)) => self.read_mutable(request, incoming).await?,
@@ -166,7 +166,7 @@ impl Remote {
             last_modified: fetched.validators.last_modified,
             pseudo: fetched.pseudo,
         };
-        let present = self.contradicted(request, &fetched.listed)?;
+        let present = self.contradicted(request, &fetched.listed).await?;
         self.keep(request, record, Some(placed), present).await?;
         Ok(Some(len))
     }
@@ -220,11 +220,12 @@ impl Remote {
                 Ok(is_written(&request.module, &gomod.bytes(&self.store).await?))
             },
         );
-        let pseudo = || {
-            let record = self.recorded(&list_request).ok().flatten()?;
-            Version::new(&request.module, &record.pseudo?).ok()
-        };
-        let Some(version) = chosen.await?.or_else(pseudo) else {
+        let mut chosen = chosen.await?;
+        if chosen.is_none() {
+            let pseudo = self.recorded(&list_request).await?.and_then(|record| record.pseudo);
+            chosen = pseudo.and_then(|pseudo| Version::new(&request.module, &pseudo).ok());
+        }
+        let Some(version) = chosen else {
             // An upstream that lists nothing has the module, but nothing to call the latest.
             return Err(RepoError::NotFound(format!("{}: no versions", request.module)));
         };
@@ -243,8 +244,8 @@ impl Remote {
     }
 
     /// The recorded absences of artefacts whose versions are listed now.
-    fn contradicted(&self, request: &ModuleRequest, listed: &[Version]) -> Result<Vec<String>, RepoError> {
-        let absent = self.store.absences(&self.name, request.module.as_str())?;
+    async fn contradicted(&self, request: &ModuleRequest, listed: &[Version]) -> Result<Vec<String>, RepoError> {
+        let absent = self.store.absences(&self.name, request.module.as_str()).await?;
         if absent.is_empty() {
             return Ok(absent);
         }

@@ -10,7 +10,7 @@ use crate::repository::{Proof, RepoError, VerifyError};
 impl Remote {
     /// Checks a hash against the record and, unless the record already has it, against the checksum database.
     pub(super) async fn prove(&self, module: &ModulePath, version: &Version, what: Proof<'_>) -> Result<(), RepoError> {
-        let identity = self.store.identity(module.as_str(), version.as_str())?;
+        let identity = self.store.identity(module.as_str(), version.as_str()).await?;
         let recorded = match what {
             Proof::Zip { .. } => identity.zip_h1,
             Proof::Mod { .. } => identity.mod_h1,

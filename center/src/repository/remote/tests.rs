@@ -12,8 +12,8 @@ use crate::repository::{Body, CacheStatus, FetchOptions, RepoError, VerifyError}
 const GOMOD: &str = "module example.com/a\n";
 
 /// A setup whose mutables are asked for again at every request.
-fn impatient(origin: &Origin) -> Setup {
-    Setup::new(&settings(&[("remote", &origin.url)], Period::secs(0)))
+async fn impatient(origin: &Origin) -> Setup {
+    Setup::new(&settings(&[("remote", &origin.url)], Period::secs(0))).await
 }
 
 fn big_zip() -> bytes::Bytes {
@@ -23,7 +23,7 @@ fn big_zip() -> bytes::Bytes {
 #[tokio::test]
 async fn artefacts_are_fetched_once_and_served_unchanged() {
     let origin = Origin::start().await;
-    let setup = Setup::over(&origin);
+    let setup = Setup::over(&origin).await;
     let zip = origin.serve("example.com/a", "v1.0.0", GOMOD);
     assert_eq!(setup.text("remote", "example.com/a/@v/v1.0.0.mod").await, GOMOD);
     assert_eq!(origin.asked(), ["/example.com/a/@v/v1.0.0.mod"], "a .mod needs no zip");
@@ -37,7 +37,7 @@ async fn artefacts_are_fetched_once_and_served_unchanged() {
     }
     assert_eq!(setup.get("virtual", "example.com/a/@v/v1.0.0.zip").await.unwrap(), zip);
     assert_eq!(origin.asked().len(), 3);
-    let changes = setup.changes("virtual");
+    let changes = setup.changes("virtual").await;
     assert_eq!(changes.len(), 1, "one CREATE a version");
     assert_eq!((changes[0].event_type, changes[0].reason.as_str()), (EventType::Create, "fill"));
     let manifest = setup.repository("virtual").manifest().await.unwrap();
@@ -48,7 +48,7 @@ async fn artefacts_are_fetched_once_and_served_unchanged() {
 #[tokio::test]
 async fn a_hundred_cold_requests_are_one_at_the_upstream() {
     let origin = Origin::start().await;
-    let setup = Arc::new(Setup::over(&origin));
+    let setup = Arc::new(Setup::over(&origin).await);
     let zip = big_zip();
     let path = "example.com/a/@v/v1.0.0.zip";
     origin.set(path, Reply { delay: Duration::from_millis(50), ..Reply::ok(zip.clone()) });
@@ -65,7 +65,7 @@ async fn a_hundred_cold_requests_are_one_at_the_upstream() {
 #[tokio::test]
 async fn a_truncated_zip_reaches_nobody_whole_and_leaves_nothing() {
     let origin = Origin::start().await;
-    let setup = Setup::over(&origin);
+    let setup = Setup::over(&origin).await;
     let (path, zip) = ("example.com/a/@v/v1.0.0.zip", big_zip());
     for cut_at in [0, 1000, 200_000, zip.len() - 1] {
         origin.set(path, Reply { cut_at: Some(cut_at), ..Reply::ok(zip.clone()) });
@@ -73,7 +73,7 @@ async fn a_truncated_zip_reaches_nobody_whole_and_leaves_nothing() {
         assert!(matches!(broken, Err(RepoError::Upstream(_))), "cut at {cut_at}: {broken:?}");
     }
     assert_eq!(setup.files(), 0);
-    assert!(setup.changes("remote").is_empty());
+    assert!(setup.changes("remote").await.is_empty());
     origin.set(path, Reply::ok(zip.clone()));
     assert_eq!(setup.get("remote", path).await.unwrap(), zip, "the next request heals");
 }
@@ -81,7 +81,7 @@ async fn a_truncated_zip_reaches_nobody_whole_and_leaves_nothing() {
 #[tokio::test]
 async fn wrong_bytes_are_not_kept() {
     let origin = Origin::start().await;
-    let setup = Setup::over(&origin);
+    let setup = Setup::over(&origin).await;
     let path = "example.com/a/@v/v1.0.0.zip";
     let mut damaged = big_zip().to_vec();
     damaged[100_000] ^= 1;
@@ -100,7 +100,7 @@ async fn wrong_bytes_are_not_kept() {
 async fn another_hash_from_another_source_is_refused() {
     let (one, two) = (Origin::start().await, Origin::start().await);
     let upstreams = [("remote", one.url.as_str()), ("second", two.url.as_str())];
-    let setup = Setup::new(&settings(&upstreams, Period::secs(60)));
+    let setup = Setup::new(&settings(&upstreams, Period::secs(60))).await;
     let zip = one.serve("example.com/a", "v1.0.0", GOMOD);
     setup.get("remote", "example.com/a/@v/v1.0.0.zip").await.unwrap();
     setup.get("remote", "example.com/a/@v/v1.0.0.mod").await.unwrap();
@@ -128,7 +128,7 @@ async fn another_hash_from_another_source_is_refused() {
 #[tokio::test]
 async fn the_checksum_database_decides_before_anything_is_kept() {
     let origin = Origin::start().await;
-    let setup = Setup::over(&origin);
+    let setup = Setup::over(&origin).await;
     let zip = origin.serve("example.com/a", "v1.0.0", GOMOD);
     let paths = ["example.com/a/@v/v1.0.0.zip", "example.com/a/@v/v1.0.0.mod"];
     *setup.verifier.0.lock() = Some(VerifyError::Mismatch("h1:other".to_owned()));
@@ -141,7 +141,7 @@ async fn the_checksum_database_decides_before_anything_is_kept() {
         let refused = setup.get("remote", path).await;
         assert!(matches!(refused, Err(RepoError::Unavailable { .. })), "{refused:?}");
     }
-    assert!(setup.changes("remote").is_empty());
+    assert!(setup.changes("remote").await.is_empty());
     assert_eq!(setup.files(), 0);
     *setup.verifier.0.lock() = None;
     assert_eq!(setup.get("remote", paths[0]).await.unwrap(), zip);
@@ -150,7 +150,7 @@ async fn the_checksum_database_decides_before_anything_is_kept() {
 #[tokio::test]
 async fn an_outage_is_never_not_found() {
     let origin = Origin::start().await;
-    let setup = Setup::over(&origin);
+    let setup = Setup::over(&origin).await;
     let names = ["@v/list", "@latest", "@v/main.info", "@v/v1.0.0.info", "@v/v1.0.0.mod", "@v/v1.0.0.zip"];
     let is = |error: &RepoError, status: u16| match error {
         RepoError::NotFound(reason) => status == 404 && reason == "it is not here",
@@ -173,7 +173,7 @@ async fn an_outage_is_never_not_found() {
             );
         }
     }
-    let nobody = Setup::new(&settings(&[("remote", "http://127.0.0.1:1")], Period::secs(60)));
+    let nobody = Setup::new(&settings(&[("remote", "http://127.0.0.1:1")], Period::secs(60))).await;
     for name in names {
         let error = nobody.get("virtual", &format!("example.com/a/{name}")).await.unwrap_err();
         assert!(matches!(error, RepoError::Unavailable { .. }), "{name}: {error:?}");
@@ -186,7 +186,7 @@ async fn a_slow_upstream_is_a_timeout() {
     let origin = Origin::start().await;
     let mut settings = settings(&[("remote", &origin.url)], Period::secs(60));
     settings.get_mut("remote").unwrap().first_byte_timeout = Period::millis(100);
-    let setup = Setup::new(&settings);
+    let setup = Setup::new(&settings).await;
     for name in ["@v/list", "@v/v1.0.0.mod", "@v/v1.0.0.zip"] {
         let path = format!("example.com/a/{name}");
         origin.set(&path, Reply { delay: Duration::from_mins(1), ..Reply::ok("") });
@@ -198,7 +198,7 @@ async fn a_slow_upstream_is_a_timeout() {
 #[tokio::test]
 async fn not_found_is_remembered_and_an_outage_is_not() {
     let origin = Origin::start().await;
-    let setup = Setup::over(&origin);
+    let setup = Setup::over(&origin).await;
     let path = "example.com/a/@v/v1.0.0.info";
     for _ in 0..3 {
         assert!(matches!(setup.get("remote", path).await, Err(RepoError::NotFound(_))));
@@ -220,7 +220,7 @@ async fn not_found_is_remembered_and_an_outage_is_not() {
 #[tokio::test]
 async fn an_info_about_something_else_is_refused() {
     let origin = Origin::start().await;
-    let setup = Setup::over(&origin);
+    let setup = Setup::over(&origin).await;
     for wrong in ["{\"Version\":\"v1.0.1\"}", "<html>", "{}", "{\"Version\":\"main\"}"] {
         origin.set("example.com/a/@v/v1.0.0.info", Reply::ok(wrong));
         origin.set("example.com/a/@v/main.info", Reply::ok(wrong.replace("v1.0.1", "v1.0")));
@@ -234,17 +234,17 @@ async fn an_info_about_something_else_is_refused() {
 #[tokio::test]
 async fn a_list_is_filtered_refreshed_and_served_stale() {
     let origin = Origin::start().await;
-    let setup = impatient(&origin);
+    let setup = impatient(&origin).await;
     let path = "example.com/a/@v/list";
     origin.set(path, Reply::ok("v1.1.0\nv0.0.0-20200101000000-abcdefabcdef\nv1.0.0\nv2.0.0\n"));
     let first = setup.fetch("remote", path).await.unwrap();
     assert_eq!(first.bytes(&setup.store).await.unwrap(), "v1.0.0\nv1.1.0\n");
     assert_eq!(first.change_id, Some(setup.store.change_log("remote").unwrap().head()));
-    assert!(setup.changes("virtual").is_empty(), "the first list changes nothing anybody holds");
+    assert!(setup.changes("virtual").await.is_empty(), "the first list changes nothing anybody holds");
 
     origin.set(path, Reply { headers: vec![("etag", "\"2\"".to_owned())], ..Reply::ok("v1.0.0\nv1.1.0\nv1.2.0\n") });
     assert_eq!(setup.text("virtual", path).await, "v1.0.0\nv1.1.0\nv1.2.0\n");
-    let changes = setup.changes("virtual");
+    let changes = setup.changes("virtual").await;
     let kinds: Vec<_> = changes.iter().map(|change| (change.event_type, change.kind)).collect();
     assert_eq!(kinds, [(EventType::Update, Kind::List), (EventType::Update, Kind::Latest)]);
 
@@ -265,7 +265,7 @@ async fn a_list_is_filtered_refreshed_and_served_stale() {
 async fn without_an_at_latest_the_list_tells_it() {
     let origin = Origin::start().await;
     for refusal in [404, 410, 403] {
-        let setup = Setup::over(&origin);
+        let setup = Setup::over(&origin).await;
         for version in ["v1.0.0", "v1.1.0-rc.1", "v0.0.0-20200101000000-abcdefabcdef"] {
             origin.serve("example.com/a", version, GOMOD);
         }
@@ -287,7 +287,7 @@ async fn without_an_at_latest_the_list_tells_it() {
 #[tokio::test]
 async fn what_is_held_is_answered_without_asking() {
     let origin = Origin::start().await;
-    let setup = impatient(&origin);
+    let setup = impatient(&origin).await;
     let zip = origin.serve("example.com/a", "v1.0.0", GOMOD);
     origin.set("example.com/a/@v/list", Reply::ok("v1.0.0\n"));
     let held = FetchOptions { held_only: true };
@@ -306,7 +306,7 @@ async fn what_is_held_is_answered_without_asking() {
 #[tokio::test]
 async fn a_tombstone_in_a_remote_blocks_and_beats_a_fill_that_began_before() {
     let origin = Origin::start().await;
-    let setup = Arc::new(Setup::over(&origin));
+    let setup = Arc::new(Setup::over(&origin).await);
     let path = "example.com/a/@v/v1.0.0.zip";
     origin.set(path, Reply { delay: Duration::from_millis(300), ..Reply::ok(big_zip()) });
     let filling = tokio::spawn({
@@ -333,7 +333,7 @@ async fn a_tombstone_in_a_remote_blocks_and_beats_a_fill_that_began_before() {
 #[tokio::test]
 async fn redirects_are_followed_a_few_times() {
     let origin = Origin::start().await;
-    let setup = Setup::over(&origin);
+    let setup = Setup::over(&origin).await;
     let to = |place: &str| Reply { headers: vec![("location", place.to_owned())], ..Reply::status(302, "") };
     let zip = big_zip();
     origin.set("example.com/a/@v/v1.0.0.zip", to("/elsewhere/1"));

@@ -84,7 +84,7 @@ impl Remote {
         let (this, module, of, h1) = (Arc::clone(self), request.module.clone(), version.clone(), summary.h1);
         self.commit_part(request, version, placed, move |draft, placed| {
             this.same_identity(&module, &of, draft.identity.zip_h1.as_deref(), Proof::Zip { h1: &h1 })?;
-            draft.identity.zip_h1 = Some(h1);
+            draft.identity.zip_h1 = Some(h1.clone());
             draft.record.zip = Some(placed.stored);
             Ok(())
         })

@@ -5,14 +5,14 @@ use shared::config::Period;
 use crate::repository::testing::{Origin, Reply, Setup, info, module_zip, settings, target};
 use crate::repository::{CacheStatus, RepoError};
 
-fn two(one: &Origin, two: &Origin) -> Setup {
-    Setup::new(&settings(&[("remote", &one.url), ("second", &two.url)], Period::secs(0)))
+async fn two(one: &Origin, two: &Origin) -> Setup {
+    Setup::new(&settings(&[("remote", &one.url), ("second", &two.url)], Period::secs(0))).await
 }
 
 #[tokio::test]
 async fn lists_are_merged_sorted_and_each_version_once() {
     let (one, other) = (Origin::start().await, Origin::start().await);
-    let setup = two(&one, &other);
+    let setup = two(&one, &other).await;
     one.set("example.com/a/@v/list", Reply::ok("v1.10.0\nv1.0.0\n"));
     other.set("example.com/a/@v/list", Reply::ok("v1.2.0\nv1.10.0\n"));
     assert_eq!(setup.text("virtual", "example.com/a/@v/list").await, "v1.0.0\nv1.2.0\nv1.10.0\n");
@@ -26,7 +26,7 @@ async fn lists_are_merged_sorted_and_each_version_once() {
 #[tokio::test]
 async fn a_member_that_fails_makes_a_list_partial_and_an_empty_one_an_error() {
     let (one, other) = (Origin::start().await, Origin::start().await);
-    let setup = two(&one, &other);
+    let setup = two(&one, &other).await;
     one.set("example.com/a/@v/list", Reply::ok("v1.0.0\n"));
     other.set("example.com/a/@v/list", Reply::status(500, ""));
     let partial = setup.fetch("virtual", "example.com/a/@v/list").await.unwrap();
@@ -42,7 +42,7 @@ async fn a_member_that_fails_makes_a_list_partial_and_an_empty_one_an_error() {
 #[tokio::test]
 async fn a_version_comes_from_the_first_member_that_has_it() {
     let (one, other) = (Origin::start().await, Origin::start().await);
-    let setup = two(&one, &other);
+    let setup = two(&one, &other).await;
     let zip = other.serve("example.com/a", "v1.0.0", "module example.com/a\n");
     let path = "example.com/a/@v/v1.0.0.zip";
     assert_eq!(setup.get("virtual", path).await.unwrap(), zip);
@@ -68,7 +68,7 @@ async fn an_owned_path_never_leaves_the_house() {
     let origin = Origin::start().await;
     let mut settings = settings(&[("remote", &origin.url)], Period::secs(0));
     settings.get_mut("local").unwrap().owns = vec!["corp.example.com".to_owned()];
-    let setup = Setup::new(&settings);
+    let setup = Setup::new(&settings).await;
     let zip = module_zip("example.com/own", "v1.0.0", "module example.com/own\n", b"package own\n");
     setup.publish("example.com/own", "v1.0.0", &zip).await.unwrap();
     for module in ["example.com/own", "example.com/own/sub", "corp.example.com/x", "example.com/own/v2"] {
@@ -94,7 +94,7 @@ async fn an_owned_path_never_leaves_the_house() {
 #[tokio::test]
 async fn latest_is_the_newest_release_that_is_not_retracted() {
     let origin = Origin::start().await;
-    let setup = Setup::new(&settings(&[("remote", &origin.url)], Period::secs(0)));
+    let setup = Setup::new(&settings(&[("remote", &origin.url)], Period::secs(0))).await;
     let gomod = "module example.com/a\n\nretract (\n\tv1.2.0 // bad\n\t[v1.1.0, v1.1.9]\n)\n";
     for version in ["v1.0.0", "v1.1.5", "v1.2.0", "v1.3.0-rc.1"] {
         origin.serve("example.com/a", version, gomod);
@@ -114,7 +114,7 @@ async fn latest_is_the_newest_release_that_is_not_retracted() {
 #[tokio::test]
 async fn incompatible_versions_are_latest_only_without_a_gomod() {
     let origin = Origin::start().await;
-    let setup = Setup::new(&settings(&[("remote", &origin.url)], Period::secs(0)));
+    let setup = Setup::new(&settings(&[("remote", &origin.url)], Period::secs(0))).await;
     for (module, gomod, latest) in [
         ("example.com/with", "module example.com/with\n\ngo 1.20\n", "v1.0.0"),
         ("example.com/without", "module example.com/without\n", "v2.0.0+incompatible"),
@@ -132,7 +132,7 @@ async fn a_merge_does_not_wait_for_a_member_for_ever() {
     let (one, other) = (Origin::start().await, Origin::start().await);
     let mut settings = settings(&[("remote", &one.url), ("second", &other.url)], Period::secs(0));
     settings.get_mut("virtual").unwrap().merge_timeout = Period::millis(300);
-    let setup = Setup::new(&settings);
+    let setup = Setup::new(&settings).await;
     one.set("example.com/a/@v/list", Reply::ok("v1.0.0\n"));
     let slow = Reply { delay: std::time::Duration::from_mins(1), ..Reply::ok("v1.1.0\n") };
     other.set("example.com/a/@v/list", slow);
@@ -144,7 +144,7 @@ async fn a_merge_does_not_wait_for_a_member_for_ever() {
 #[tokio::test]
 async fn the_manifest_follows_ownership_and_tombstones() {
     let origin = Origin::start().await;
-    let setup = Setup::over(&origin);
+    let setup = Setup::over(&origin).await;
     origin.serve("example.com/a", "v1.0.0", "module example.com/a\n");
     setup.get("virtual", "example.com/a/@v/v1.0.0.info").await.unwrap();
     let lines = |setup: &Setup| {

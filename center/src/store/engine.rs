@@ -1,0 +1,71 @@
+//! The seam to what keeps the metadata: ordered keys in families, and change logs without holes. RocksDB is one engine.
+//!
+//! An engine knows nothing of modules. What a commit means is decided above it, by a function of what stands there now: an
+//! engine whose transactions may collide calls it again with what stands there then.
+
+mod rocks;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use shared::change::Change;
+
+pub(super) use self::rocks::Rocks;
+use super::StoreError;
+use super::change_log::LogHead;
+
+/// Where a value stands: its family and its key.
+pub(super) type Place = (&'static str, Vec<u8>);
+
+/// A key with its value.
+pub(super) type Entry = (Vec<u8>, Bytes);
+
+/// What a commit writes, all of it or nothing.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// Values to write.
+    pub(super) puts: Vec<(Place, Bytes)>,
+    /// Keys to remove, before anything is written.
+    pub(super) deletes: Vec<Place>,
+    /// The logs that tell of it.
+    pub(super) logs: Vec<String>,
+    /// What each of them is told. The engine gives the numbers and sets `id` and `repo`.
+    pub(super) changes: Vec<Change>,
+    /// Whether it must be on disk before the commit returns.
+    pub(super) sync: bool,
+}
+
+/// What a commit does, given the values that stand at the places it read; none if there is nothing to write.
+pub(super) type Decide<'a> = &'a mut (dyn FnMut(Vec<Option<Bytes>>) -> Result<Option<Batch>, StoreError> + Send);
+
+/// Keeps the metadata.
+#[async_trait]
+pub(super) trait Engine: Send + Sync {
+    /// The value at a key.
+    async fn get(&self, family: &'static str, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
+
+    /// The entries whose keys begin with `prefix` and lie beyond `after` (empty: from the first), at most `limit`, in the order of
+    /// their keys.
+    async fn scan(
+        &self,
+        family: &'static str,
+        prefix: &[u8],
+        after: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError>;
+
+    /// Writes one value, whatever stands there. With `sync` it is on disk when this returns.
+    async fn put(&self, family: &'static str, key: &[u8], value: Bytes, sync: bool) -> Result<(), StoreError>;
+
+    /// Reads some places, decides and writes, with nobody else writing those places in between. Once the writing has begun it
+    /// runs to its end, also if the caller leaves.
+    async fn commit(&self, reads: &[Place], decide: Decide<'_>) -> Result<(), StoreError>;
+
+    /// The head of a log, which is created with a new epoch if there is none.
+    async fn open_log(&self, repository: &str) -> Result<LogHead, StoreError>;
+
+    /// The records of a log with numbers from `first` to `last`, in their order, at most `limit`.
+    async fn changes(&self, repository: &str, first: u64, last: u64, limit: usize) -> Result<Vec<Change>, StoreError>;
+
+    /// Removes the records of a log that are both beyond the newest `kept` and older than `before_s` (Unix seconds).
+    async fn trim(&self, repository: &str, kept: u64, before_s: u64) -> Result<(), StoreError>;
+}
