@@ -12,6 +12,7 @@ use shared::config::{ByteSize, Period};
 use shared::module::Patterns;
 use shared::telemetry::LogConfig;
 
+use crate::egress::EgressSettings;
 use crate::repository::{RepositoryKind, RepositorySettings, default_repositories};
 use crate::sumdb::{DatabaseConfig, PUBLIC_KEY, name_of_key};
 
@@ -32,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// The repositories by name.
     pub(crate) repositories: BTreeMap<String, RepositorySettings>,
+    /// Where the commands that fetch private modules may connect to.
+    pub(crate) egress: EgressSettings,
     /// Checksum databases.
     pub(crate) sumdb: SumdbSettings,
     /// Who may do what.
@@ -48,6 +51,7 @@ impl Default for Config {
             listen: "127.0.0.1:8081".to_owned(),
             data_dir: PathBuf::from("data/center"),
             repositories: default_repositories(),
+            egress: EgressSettings::default(),
             sumdb: SumdbSettings::default(),
             access: AccessConfig::default(),
             limits: LimitSettings::default(),
@@ -125,6 +129,7 @@ impl Config {
         if self.limits.connections_max == 0 {
             return Err("limits.connections_max: must be at least 1".to_owned());
         }
+        self.egress.check()?;
         self.databases().map(|_| ())
     }
 
@@ -144,6 +149,7 @@ impl Config {
                 ));
             }
         }
+        repository.fetcher.check()?;
         for member in &repository.members {
             match self.repositories.get(member) {
                 None => return Err(format!("members: there is no repository {member:?}")),

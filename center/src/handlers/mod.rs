@@ -8,3 +8,4 @@ pub(crate) mod status;
 mod sumdb;
 #[cfg(test)]
 mod tests;
+pub(crate) mod webhook;

@@ -14,7 +14,9 @@ use super::local::Local;
 use super::owner::Owners;
 use super::remote::{Periods, Remote};
 use super::virtual_::{Virtual, local_of};
+use super::private::{self, FetcherSettings, Private};
 use super::{Inner, Repository, RepositoryKind, RepositorySettings, Verifier};
+use crate::egress::{Egress, EgressSettings};
 use crate::store::{Store, StoreError};
 use crate::upstream::{Patience, Upstream};
 
@@ -34,6 +36,9 @@ pub(crate) enum BuildError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The egress proxy cannot be started.
+    #[error("egress: {0}")]
+    Egress(std::io::Error),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -46,6 +51,7 @@ impl Repositories {
         store: &Store,
         verifier: Arc<dyn Verifier>,
         via: &HeaderValue,
+        egress: &EgressSettings,
     ) -> Result<Self, BuildError> {
         let owners = Arc::new(Owners::default());
         for (name, settings) in settings {
@@ -55,7 +61,9 @@ impl Repositories {
                 store.for_each_version(name, |module, _, _| owners.claim(name, module)).await?;
             }
         }
-        let parts = Parts { settings, store, owners: &owners, verifier, via, figures: Figures::new() };
+        let has_private = settings.values().any(|settings| settings.kind == RepositoryKind::Private);
+        let egress = if has_private { Some(Arc::new(Egress::start(egress).map_err(BuildError::Egress)?)) } else { None };
+        let parts = Parts { settings, store, owners: &owners, verifier, via, egress, figures: Figures::new() };
         let mut by_name = BTreeMap::new();
         for name in settings.keys() {
             parts.add(name, &mut by_name, &mut Vec::new())?;
@@ -81,6 +89,8 @@ struct Parts<'a> {
     owners: &'a Arc<Owners>,
     verifier: Arc<dyn Verifier>,
     via: &'a HeaderValue,
+    /// The way out for fetches, where there is a private repository.
+    egress: Option<Arc<Egress>>,
     figures: Figures,
 }
 
@@ -106,6 +116,7 @@ impl Parts<'_> {
         check_keys(settings).map_err(wrong)?;
         let inner = match settings.kind {
             RepositoryKind::Local => Inner::Local(Arc::new(self.local(name, settings)?)),
+            RepositoryKind::Private => Inner::Private(Arc::new(self.private(name, settings)?)),
             RepositoryKind::Remote => Inner::Remote(Arc::new(self.remote(name, settings)?)),
             RepositoryKind::Virtual => {
                 above.push(name.to_owned());
@@ -133,6 +144,23 @@ impl Parts<'_> {
             logs: self.logs_of(name),
             log: self.store.change_log(name)?,
         })
+    }
+
+    fn private(&self, name: &str, settings: &RepositorySettings) -> Result<Private, BuildError> {
+        let wrong = |reason: String| BuildError::Settings { name: name.to_owned(), reason };
+        let patterns =
+            Patterns::new(settings.owns.iter().cloned()).map_err(|error| wrong(format!("owns: {error}")))?;
+        self.owners.add(name, &patterns);
+        let parts = private::Parts {
+            name: name.to_owned(),
+            store: self.store.clone(),
+            owners: Arc::clone(self.owners),
+            figures: self.figures.clone(),
+            logs: self.logs_of(name),
+            log: self.store.change_log(name)?,
+            egress: self.egress.clone().ok_or_else(|| wrong("the egress proxy is not running".to_owned()))?,
+        };
+        Private::new(parts, settings).map_err(wrong)
     }
 
     fn remote(&self, name: &str, settings: &RepositorySettings) -> Result<Remote, BuildError> {
@@ -214,7 +242,6 @@ impl Parts<'_> {
 fn check_keys(settings: &RepositorySettings) -> Result<(), String> {
     let kind = settings.kind;
     let keys = [
-        ("owns", !settings.owns.is_empty(), RepositoryKind::Local),
         ("upstream", settings.upstream.is_some(), RepositoryKind::Remote),
         ("members", !settings.members.is_empty(), RepositoryKind::Virtual),
         ("default_deployment", settings.default_deployment.is_some(), RepositoryKind::Virtual),
@@ -223,6 +250,15 @@ fn check_keys(settings: &RepositorySettings) -> Result<(), String> {
         if is_set && kind != of {
             return Err(format!("{key}: a {} repository has no such key", kind.as_str()));
         }
+    }
+    if !settings.owns.is_empty() && !kind.has_its_own() {
+        return Err(format!("owns: a {} repository has no such key", kind.as_str()));
+    }
+    if kind != RepositoryKind::Private && settings.fetcher != FetcherSettings::default() {
+        return Err(format!("fetcher: a {} repository has no such key", kind.as_str()));
+    }
+    if kind == RepositoryKind::Private && settings.owns.is_empty() {
+        return Err("owns: a private repository needs the patterns of its module paths".to_owned());
     }
     if kind == RepositoryKind::Virtual && settings.members.is_empty() {
         return Err("members: a virtual repository needs at least one".to_owned());

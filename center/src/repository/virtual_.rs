@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::latest::{Retractions, choose, is_written, version_of_info};
 use super::local::Local;
-use super::{Answer, CacheStatus, FetchOptions, Inner, RepoError, Repository, RepositoryKind, list};
+use super::{Answer, CacheStatus, FetchOptions, Inner, RepoError, Repository, list};
 use crate::store::{ChangeLog, Store};
 use crate::upstream::describe;
 
@@ -75,7 +75,7 @@ impl Virtual {
     fn candidates(&self, module: &ModulePath) -> Vec<&Arc<Repository>> {
         let owners: Vec<_> = self.members.iter().filter(|member| member.owner_of(module).is_some()).collect();
         if owners.is_empty() {
-            return self.members.iter().filter(|member| member.kind() != RepositoryKind::Local).collect();
+            return self.members.iter().filter(|member| !member.kind().has_its_own()).collect();
         }
         owners
     }
@@ -110,7 +110,7 @@ impl Virtual {
         let candidates = self.candidates(&request.module);
         // A tombstone beats every member behind it.
         for member in &candidates {
-            if member.kind() != RepositoryKind::Local && member.is_tombstoned(&request.module, version).await? {
+            if !member.kind().has_its_own() && member.is_tombstoned(&request.module, version).await? {
                 let removed = format!("{}@{version} was removed by an administrator", request.module);
                 return Err(RepoError::Blocked(removed));
             }
@@ -241,7 +241,7 @@ impl Virtual {
 pub(super) fn local_of(repository: &Repository) -> Option<Arc<Local>> {
     match &repository.inner {
         Inner::Local(local) => Some(Arc::clone(local)),
-        Inner::Remote(_) | Inner::Virtual(_) => None,
+        Inner::Private(_) | Inner::Remote(_) | Inner::Virtual(_) => None,
     }
 }
 

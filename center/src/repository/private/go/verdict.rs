@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::egress::Incident;
 use crate::repository::RepoError;
-use crate::repository::answer::RETRY_AFTER;
+use crate::repository::private::incidents::{explanation, unavailable};
 
 /// What `go` says when it has read the repository and found nothing. Each text stands in `cmd/go/internal/modfetch` or
 /// `modload`, after the repository was read, or before anything was asked.
@@ -74,7 +74,7 @@ const SUBVERSION: &str = " vcs1.svn ";
 /// What a failure means. `what` names the module and version, `trace` is everything the command wrote to standard error
 /// with `-x`, `text` the error itself.
 pub(super) fn judge(what: &str, text: &str, trace: &str, incidents: &[Incident]) -> RepoError {
-    if let Some(error) = from_incidents(what, incidents) {
+    if let Some(error) = explanation(what, incidents) {
         return error;
     }
     let has = |signs: &[&str]| signs.iter().any(|sign| text.contains(sign));
@@ -95,28 +95,8 @@ pub(super) fn judge(what: &str, text: &str, trace: &str, incidents: &[Incident])
 
 /// The command took too long; what the proxy saw may say more.
 pub(super) fn too_slow(what: &str, limit: Duration, incidents: &[Incident]) -> RepoError {
-    from_incidents(what, incidents)
+    explanation(what, incidents)
         .unwrap_or_else(|| RepoError::Timeout(format!("{what}: not fetched within {} s", limit.as_secs())))
-}
-
-/// What the proxy refused or could not do explains the failure better than the words of whoever was behind it.
-fn from_incidents(what: &str, incidents: &[Incident]) -> Option<RepoError> {
-    let gravest = incidents.iter().max_by_key(|incident| match incident {
-        Incident::TimedOut(_) => 0,
-        Incident::Unreachable(_) => 1,
-        Incident::Refused(_) => 2,
-    })?;
-    Some(match gravest {
-        Incident::Refused(_) => {
-            RepoError::Blocked(format!("{what}: the center may not connect to its source; its log says what to configure"))
-        }
-        Incident::Unreachable(_) => unavailable(format!("{what}: its source cannot be reached")),
-        Incident::TimedOut(_) => RepoError::Timeout(format!("{what}: its source does not answer")),
-    })
-}
-
-fn unavailable(msg: String) -> RepoError {
-    RepoError::Unavailable { msg, retry_after: RETRY_AFTER }
 }
 
 /// The last part of the first line: `go: a@v1: invalid version: unknown revision v1` is about `unknown revision v1`.
