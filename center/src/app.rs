@@ -56,7 +56,8 @@ impl App {
             tracing::warn!("no checksum database is configured: public modules are not verified");
         }
         let repositories =
-            Repositories::build(&config.repositories, &store, Arc::clone(&sumdb) as _, &via.value(), &config.egress).await?;
+            Repositories::build(&config.repositories, &store, Arc::clone(&sumdb) as _, &via.value(), &config.egress)
+                .await?;
         Ok(Arc::new(Self {
             limits: config.limits.clone(),
             store,

@@ -28,7 +28,8 @@ pub(crate) struct SealedArguments {
 
 /// Does it; comes back only if it fails.
 pub(crate) fn become_command(arguments: &SealedArguments) -> anyhow::Result<Infallible> {
-    for (resource, limit) in [(Resource::As, arguments.memory), (Resource::Fsize, arguments.file), (Resource::Core, 0)] {
+    for (resource, limit) in [(Resource::As, arguments.memory), (Resource::Fsize, arguments.file), (Resource::Core, 0)]
+    {
         // What was limited more narrowly from outside stays so.
         let outer = getrlimit(resource).maximum;
         let limit = Some(outer.map_or(limit, |outer| outer.min(limit)));

@@ -71,7 +71,10 @@ impl Authority {
         let chain = CertificateDer::pem_file_iter(self.server_certificate()).expect("the certificate is there");
         let chain = chain.collect::<Result<Vec<_>, _>>().expect("the certificate is one");
         let key = PrivateKeyDer::from_pem_file(self.server_key()).expect("the key is one");
-        rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).expect("they belong together")
+        rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .expect("they belong together")
     }
 
     /// Puts the server's certificate and key where a server looks for them.

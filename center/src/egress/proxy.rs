@@ -137,9 +137,7 @@ async fn resolve(host: &str, route: &Route) -> Result<Vec<SocketAddr>, Incident>
     let allowed: Vec<SocketAddr> =
         found.into_iter().filter(|address| route.internal || is_public(address.ip())).collect();
     if has_any && allowed.is_empty() {
-        return Err(Incident::Refused(format!(
-            "{host} has an internal address and is not on egress.internal_hosts"
-        )));
+        return Err(Incident::Refused(format!("{host} has an internal address and is not on egress.internal_hosts")));
     }
     Ok(allowed)
 }

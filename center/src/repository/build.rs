@@ -12,9 +12,9 @@ use tokio::runtime::Handle;
 use super::figures::Figures;
 use super::local::Local;
 use super::owner::Owners;
+use super::private::{self, FetcherSettings, Private};
 use super::remote::{Periods, Remote};
 use super::virtual_::{Virtual, local_of};
-use super::private::{self, FetcherSettings, Private};
 use super::{Inner, Repository, RepositoryKind, RepositorySettings, Verifier};
 use crate::egress::{Egress, EgressSettings};
 use crate::store::{Store, StoreError};
@@ -62,7 +62,8 @@ impl Repositories {
             }
         }
         let has_private = settings.values().any(|settings| settings.kind == RepositoryKind::Private);
-        let egress = if has_private { Some(Arc::new(Egress::start(egress).map_err(BuildError::Egress)?)) } else { None };
+        let egress =
+            if has_private { Some(Arc::new(Egress::start(egress).map_err(BuildError::Egress)?)) } else { None };
         let parts = Parts { settings, store, owners: &owners, verifier, via, egress, figures: Figures::new() };
         let mut by_name = BTreeMap::new();
         for name in settings.keys() {
@@ -148,8 +149,7 @@ impl Parts<'_> {
 
     fn private(&self, name: &str, settings: &RepositorySettings) -> Result<Private, BuildError> {
         let wrong = |reason: String| BuildError::Settings { name: name.to_owned(), reason };
-        let patterns =
-            Patterns::new(settings.owns.iter().cloned()).map_err(|error| wrong(format!("owns: {error}")))?;
+        let patterns = Patterns::new(settings.owns.iter().cloned()).map_err(|error| wrong(format!("owns: {error}")))?;
         self.owners.add(name, &patterns);
         let parts = private::Parts {
             name: name.to_owned(),

@@ -367,11 +367,9 @@ impl Repository {
     fn deployment(&self) -> Result<&Arc<local::Local>, RepoError> {
         match &self.inner {
             Inner::Local(local) => Ok(local),
-            Inner::Private(_) | Inner::Remote(_) => Err(RepoError::NotWritable(format!(
-                "repository {:?} is a {} one",
-                self.name,
-                self.kind().as_str()
-            ))),
+            Inner::Private(_) | Inner::Remote(_) => {
+                Err(RepoError::NotWritable(format!("repository {:?} is a {} one", self.name, self.kind().as_str())))
+            }
             Inner::Virtual(virtual_) => virtual_.deployment().ok_or_else(|| {
                 RepoError::NotWritable(format!("repository {:?} has no default deployment repository", self.name))
             }),

@@ -171,7 +171,10 @@ impl Setup {
         let store = Store::open(&StoreConfig { data_dir: directory.path().join("data") }).unwrap();
         let verifier = Arc::new(ToldVerifier::default());
         let via = HeaderValue::from_static("1.1 test");
-        let repositories = Repositories::build(settings, &store, verifier.clone(), &via, &crate::egress::EgressSettings::default()).await.unwrap();
+        let repositories =
+            Repositories::build(settings, &store, verifier.clone(), &via, &crate::egress::EgressSettings::default())
+                .await
+                .unwrap();
         Self { repositories, store, verifier, directory }
     }
 

@@ -9,7 +9,8 @@ use serde_json::json;
 use crate::place::{GIT, Place, SECRET, VANITY};
 
 async fn notify(web: &Web, signature: Option<(&str, &str)>) -> modtier_tests::Reply {
-    let event = json!({ "ref": "refs/tags/v1.1.0", "repository": { "clone_url": format!("https://{GIT}/team/lib.git") } });
+    let event =
+        json!({ "ref": "refs/tags/v1.1.0", "repository": { "clone_url": format!("https://{GIT}/team/lib.git") } });
     let mut request = web.request(Method::POST, "api/v1/repos/golang-private/webhook").body(event.to_string());
     if let Some((name, value)) = signature {
         request = request.header(name, value);
@@ -55,10 +56,15 @@ async fn a_pushed_tag_is_listed_at_once_and_reaches_the_edge() {
     let told = |event: &str, kind: &str, version: &str| {
         changes.lines().any(|line| {
             let change: serde_json::Value = serde_json::from_str(line).unwrap();
-            change["event_type"] == event && change["kind"] == kind && change["version"].as_str().unwrap_or("") == version
+            change["event_type"] == event
+                && change["kind"] == kind
+                && change["version"].as_str().unwrap_or("") == version
         })
     };
-    assert!(told("UPDATE", "list", "") && told("CREATE", "version", "v1.1.0") && told("UPDATE", "query", "main"), "{changes}");
+    assert!(
+        told("UPDATE", "list", "") && told("CREATE", "version", "v1.1.0") && told("UPDATE", "query", "main"),
+        "{changes}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,6 +80,9 @@ async fn a_moved_tag_does_not_change_a_version_and_a_removed_version_is_gone() {
     assert_eq!(gomod.status, 200, "{}", gomod.text());
     // Only the go.mod is held when the tag moves to a commit with another one.
     repository.commit(&[("go.mod", &format!("module {module}\n\ngo 1.22\n"))]).tag("v1.0.0");
+    // Nor is the clone that still has the old one.
+    std::fs::remove_dir_all(cluster.data("center").join("private/golang-private/vcs")).unwrap();
+    std::fs::create_dir(cluster.data("center").join("private/golang-private/vcs")).unwrap();
     let zip = web.get(&format!("{module}/@v/v1.0.0.zip")).await;
     assert_eq!(zip.status, 502, "{}", zip.text());
     assert_eq!(web.get(&format!("{module}/@v/v1.0.0.mod")).await.body, gomod.body);

@@ -81,7 +81,8 @@ async fn the_documented_program_fetches() {
     std::fs::create_dir(zips.join("broken.zip")).unwrap();
     let program = folder.path().join("fetch.sh");
     std::fs::write(&program, format!("#!/bin/sh\n{script}")).unwrap();
-    let command = ["/bin/sh", program.to_str().unwrap(), folder.path().join("zips").to_str().unwrap()].map(str::to_owned);
+    let command =
+        ["/bin/sh", program.to_str().unwrap(), folder.path().join("zips").to_str().unwrap()].map(str::to_owned);
     let (_place, cluster) = cluster(json!({ "kind": "command", "command": command })).await;
     serves_everything(&cluster, &module).await;
 }

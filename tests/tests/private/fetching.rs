@@ -40,8 +40,10 @@ async fn a_git_repository_over_https_gives_what_go_makes_of_it_directly() {
     let direct = direct(&place, &repository, &format!("https://{GIT}/team/lib"));
 
     for wanted in ["@v1.0.0", "/sub@v0.1.0", "@main", "@v1.1.0-rc.1"] {
-        let (ours, theirs) =
-            (download(&through, &format!("{module}{wanted}")).await, download(&direct, &format!("{module}{wanted}")).await);
+        let (ours, theirs) = (
+            download(&through, &format!("{module}{wanted}")).await,
+            download(&direct, &format!("{module}{wanted}")).await,
+        );
         for key in ["Version", "Sum", "GoModSum"] {
             assert!(theirs[key].is_string(), "{wanted}: {theirs}");
             assert_eq!(ours[key], theirs[key], "{wanted}: {key}");

@@ -64,10 +64,8 @@ mod tests {
         let body = b"{}";
         let mac = hex::encode(hmac_sha256(b"secret", body));
         let signed = |name: &'static str, value: &str| {
-            let headers = HeaderMap::from_iter([(
-                http::HeaderName::from_static(name),
-                HeaderValue::from_str(value).unwrap(),
-            )]);
+            let headers =
+                HeaderMap::from_iter([(http::HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())]);
             is_signed(&headers, body, "secret")
         };
         assert!(signed("x-hub-signature-256", &format!("sha256={mac}")));

@@ -9,8 +9,8 @@ use shared::module::{ModulePath, Version};
 use shared::request::ModuleRequest;
 
 use super::{Flight, Private};
-use crate::repository::remote::{absence, is_within, mutable_events};
 use crate::repository::latest::version_of_info;
+use crate::repository::remote::{absence, is_within, mutable_events};
 use crate::repository::{Answer, CacheStatus, FetchOptions, RepoError, list};
 use crate::store::{MutableEffects, MutableOutcome, MutableRecord, NewBody, Placed, now_ms};
 use crate::upstream::describe;
@@ -100,8 +100,7 @@ impl Private {
 
     pub(super) async fn fetch_listing(&self, module: &ModulePath) -> Result<(), RepoError> {
         let listing = self.fetcher.listing(module).await?;
-        let mut versions: Vec<Version> =
-            listing.versions.into_iter().filter(|version| !version.is_pseudo()).collect();
+        let mut versions: Vec<Version> = listing.versions.into_iter().filter(|version| !version.is_pseudo()).collect();
         list::sort(&mut versions);
         let present = self.contradicted(module, &versions).await?;
         self.keep_body(module, &Artefact::List, list::write(&versions), present).await?;

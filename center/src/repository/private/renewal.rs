@@ -164,7 +164,9 @@ fn query_of(name: &str) -> Option<String> {
 }
 
 fn is_below(module: &str, places: &[String]) -> bool {
-    places.iter().any(|place| module.strip_prefix(place.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+    places
+        .iter()
+        .any(|place| module.strip_prefix(place.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
 /// `host/path` of a repository's URL, however it is written: the same for `https://u@h/a/b.git`, `ssh://git@h:22/a/b` and

@@ -148,9 +148,7 @@ fn read_secret(file: Option<&Path>, variable: Option<&str>) -> Result<Option<Str
     let text = match (file, variable) {
         (Some(_), Some(_)) => return Err("name a file or a variable, not both".to_owned()),
         (None, None) => return Ok(None),
-        (Some(file), None) => {
-            std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?
-        }
+        (Some(file), None) => std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?,
         (None, Some(name)) => std::env::var(name).map_err(|error| format!("{name}: {error}"))?,
     };
     let secret = text.trim();

@@ -139,8 +139,10 @@ mod tests {
         assert!(clones.folder.join("old").exists());
         drop(using);
         clones.trim().unwrap();
-        let mut left: Vec<_> =
-            fs::read_dir(&clones.folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut left: Vec<_> = fs::read_dir(&clones.folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         left.sort();
         assert_eq!(left, ["middle", "middle.info", "middle.lock", "new", "new.info", "new.lock"]);
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! fetch-…/  home/          HOME: .netrc, .subversion/, go's telemetry switched off
-//!           gitconfig hgrc ssh_config roots.pem
+//!           gitconfig hgrc ssh_config *.pem
 //!           work/          where the command runs; no go.mod, no repository
 //!           modcache/      GOMODCACHE; cache/vcs leads to the clones that outlive the fetch
 //!           gopath/ gocache/ tmp/
@@ -26,6 +26,11 @@ use crate::repository::private::command::own_program;
 /// What the folder of a fetch begins with.
 pub(super) const FETCH_PREFIX: &str = "fetch-";
 
+/// The certificates that `go` trusts when it asks the module's host where the repository is.
+const DISCOVERY_ROOTS: &str = "discovery.pem";
+/// The certificates that are trusted for a host of which nothing is configured.
+const SYSTEM_ROOTS: &str = "system.pem";
+
 /// One fetch's place in the world.
 #[derive(Debug)]
 pub(super) struct Home {
@@ -48,25 +53,26 @@ impl Home {
     ) -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix(FETCH_PREFIX).tempdir_in(parent)?;
         let root = folder.path();
-        for name in ["home/.config/go/telemetry", "home/.subversion", "work", "modcache/cache", "gopath", "gocache", "tmp"]
+        for name in
+            ["home/.config/go/telemetry", "home/.subversion", "work", "modcache/cache", "gopath", "gocache", "tmp"]
         {
             fs::create_dir_all(root.join(name))?;
         }
         symlink(clones, root.join("modcache/cache/vcs"))?;
         // Left on, a child of `go` writes into the home after it was removed.
         write(&root.join("home/.config/go/telemetry/mode"), "off")?;
-        let roots = hosts.roots(module_host)?;
-        write(&root.join("roots.pem"), &roots)?;
+        write(&root.join(DISCOVERY_ROOTS), &hosts.roots(Some(module_host))?)?;
+        write(&root.join(SYSTEM_ROOTS), &hosts.roots(None)?)?;
         for (name, host) in hosts.iter() {
             if host.authority.is_some() {
-                write(&authority_of(root, name), &hosts.roots(name)?)?;
+                write(&authority_of(root, name), &hosts.roots(Some(name))?)?;
             }
         }
         write(&root.join("home/.netrc"), &netrc(hosts))?;
         write(&root.join("gitconfig"), &gitconfig(root, hosts))?;
         write(&root.join("ssh_config"), &ssh_config(hosts))?;
         write(&root.join("hgrc"), &hgrc(root, hosts))?;
-        write(&root.join("home/.subversion/servers"), &servers(root, pass))?;
+        write(&root.join("home/.subversion/servers"), &servers(root, hosts, pass))?;
         write(&root.join("home/.subversion/config"), &format!("[tunnels]\nssh = {}\n", ssh_command(root)))?;
         let environment = environment(root, pass, vcs);
         Ok(Self { folder, environment })
@@ -101,7 +107,7 @@ fn environment(root: &Path, pass: &Pass, vcs: &str) -> Vec<(String, OsString)> {
         ("GONOSUMDB", text("*")),
         ("GOVCS", text(vcs)),
         ("GOAUTH", text("netrc")),
-        ("SSL_CERT_FILE", at("roots.pem")),
+        ("SSL_CERT_FILE", at(DISCOVERY_ROOTS)),
         ("SSL_CERT_DIR", at("work")),
         // git
         ("GIT_CONFIG_NOSYSTEM", text("1")),
@@ -153,7 +159,7 @@ fn gitconfig(root: &Path, hosts: &Hosts) -> String {
          [submodule]\n\trecurse = false\n[fetch]\n\trecurseSubmodules = false\n\
          [gc]\n\tauto = 0\n\tautoDetach = false\n[maintenance]\n\tauto = false\n\
          [http]\n\tproxyAuthMethod = basic\n\tlowSpeedLimit = 1000\n\tlowSpeedTime = 60\n\tsslVerify = true\n\tsslCAInfo = {}\n",
-        quoted(&root.join("roots.pem"))
+        quoted(&root.join(SYSTEM_ROOTS))
     );
     for (name, _) in hosts.iter().filter(|(_, host)| host.authority.is_some()) {
         // Writing to a String cannot fail.
@@ -166,7 +172,7 @@ fn hgrc(root: &Path, hosts: &Hosts) -> String {
     let mut text = format!(
         "[ui]\ninteractive = False\nssh = {}\n[http_proxy]\nalways = True\n[subrepos]\nallowed = False\n[web]\ncacerts = {}\n",
         ssh_command(root),
-        root.join("roots.pem").display()
+        root.join(SYSTEM_ROOTS).display()
     );
     text.push_str("[hostsecurity]\n");
     for (name, _) in hosts.iter().filter(|(_, host)| host.authority.is_some()) {
@@ -176,22 +182,34 @@ fn hgrc(root: &Path, hosts: &Hosts) -> String {
     for (at, (name, host)) in hosts.iter().enumerate() {
         if let Some(password) = &host.password {
             let user = &host.username;
-            let _ = writeln!(text, "h{at}.prefix = https://{name}/\nh{at}.username = {user}\nh{at}.password = {password}");
+            let _ =
+                writeln!(text, "h{at}.prefix = https://{name}/\nh{at}.username = {user}\nh{at}.password = {password}");
         }
     }
     text
 }
 
-fn servers(root: &Path, pass: &Pass) -> String {
-    format!(
+fn servers(root: &Path, hosts: &Hosts, pass: &Pass) -> String {
+    let with_authority: Vec<&str> =
+        hosts.iter().filter(|(_, host)| host.authority.is_some()).map(|(name, _)| name).collect();
+    let mut text = "[groups]\n".to_owned();
+    for (at, name) in with_authority.iter().enumerate() {
+        let _ = writeln!(text, "h{at} = {name}");
+    }
+    for (at, name) in with_authority.iter().enumerate() {
+        let _ = writeln!(text, "[h{at}]\nssl-authority-files = {}", authority_of(root, name).display());
+    }
+    let _ = write!(
+        text,
         "[global]\nhttp-proxy-host = {}\nhttp-proxy-port = {}\nhttp-proxy-username = {}\nhttp-proxy-password = {}\n\
          ssl-authority-files = {}\nssl-trust-default-ca = no\nstore-passwords = no\nstore-auth-creds = no\n",
         pass.address().ip(),
         pass.address().port(),
         Pass::user(),
         pass.password(),
-        root.join("roots.pem").display()
-    )
+        root.join(SYSTEM_ROOTS).display()
+    );
+    text
 }
 
 fn ssh_config(hosts: &Hosts) -> String {

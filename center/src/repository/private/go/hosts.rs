@@ -48,10 +48,12 @@ impl Hosts {
         self.by_name.iter().map(|(name, host)| (name.as_str(), host))
     }
 
-    /// The certificates that are trusted for a host. Read anew for each fetch: certificates are renewed.
-    pub(super) fn roots(&self, host: &str) -> io::Result<String> {
+    /// The certificates that are trusted for a host, or for any of which nothing is known. Read anew for each fetch: certificates are renewed.
+    pub(super) fn roots(&self, host: Option<&str>) -> io::Result<String> {
         let mut roots = String::new();
-        let own = self.by_name.get(&host.to_ascii_lowercase()).and_then(|host| host.authority.as_deref());
+        let own = host
+            .and_then(|host| self.by_name.get(&host.to_ascii_lowercase()))
+            .and_then(|host| host.authority.as_deref());
         for file in self.system_roots.as_deref().into_iter().chain(own) {
             roots.push_str(&std::fs::read_to_string(file)?);
             roots.push('\n');
@@ -101,8 +103,9 @@ mod tests {
         std::fs::write(&ca_file, "OURS").unwrap();
         let settings = HostSettings { ca_file: Some(ca_file), ..HostSettings::default() };
         let hosts = Hosts::new(&BTreeMap::from([("git.corp.test".to_owned(), settings)])).unwrap();
-        assert!(hosts.roots("Git.corp.test").unwrap().contains("OURS"));
-        assert!(!hosts.roots("other.test").unwrap().contains("OURS"));
+        assert!(hosts.roots(Some("Git.corp.test")).unwrap().contains("OURS"));
+        assert!(!hosts.roots(Some("other.test")).unwrap().contains("OURS"));
+        assert!(!hosts.roots(None).unwrap().contains("OURS"));
     }
 
     #[test]

@@ -102,7 +102,12 @@ impl Go {
         let said = sealed.run().await;
         drop(using);
         let result = self.judge(wanted, said, &pass);
-        tracing::info!(what = wanted, seconds = begun.elapsed().as_secs_f64(), ok = result.is_ok(), "asked version control");
+        tracing::info!(
+            what = wanted,
+            seconds = begun.elapsed().as_secs_f64(),
+            ok = result.is_ok(),
+            "asked version control"
+        );
         self.trim();
         match result {
             Ok(answer) => Ok((answer, home.folder)),

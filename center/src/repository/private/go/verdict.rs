@@ -141,15 +141,36 @@ mod tests {
             ("go: a.test/m@v9.9.9: invalid version: unknown revision v9.9.9", "absent"),
             ("go: module a.test/m/pkg: no matching versions for query \"latest\"", "absent"),
             ("go: a.test/m/x@v1.0.0: invalid version: missing a.test/m/x/go.mod at revision x/v1.0.0", "absent"),
-            ("go: a@v2.0.0: invalid version: module contains a go.mod file, so module path must match major version (\"a/v2\")", "absent"),
-            ("go: a@v1: invalid version: git ls-remote -q origin in /x: exit status 128:\n\tfatal: could not read Username for 'https://a': terminal prompts disabled", "upstream"),
-            ("go: a@v1: invalid version: git ls-remote -q origin in /x: exit status 128:\n\tremote: Repository not found.\n\tfatal: repository 'https://a/' not found", "upstream"),
+            (
+                "go: a@v2.0.0: invalid version: module contains a go.mod file, so module path must match major version (\"a/v2\")",
+                "absent",
+            ),
+            (
+                "go: a@v1: invalid version: git ls-remote -q origin in /x: exit status 128:\n\tfatal: could not read Username for 'https://a': terminal prompts disabled",
+                "upstream",
+            ),
+            (
+                "go: a@v1: invalid version: git ls-remote -q origin in /x: exit status 128:\n\tremote: Repository not found.\n\tfatal: repository 'https://a/' not found",
+                "upstream",
+            ),
             ("go: a@v1: unrecognized import path \"a\": reading https://a?go-get=1: 404 Not Found", "upstream"),
             ("go: a@v1: unrecognized import path \"a\": reading https://a?go-get=1: 401 Unauthorized", "upstream"),
-            ("go: a@v1: unrecognized import path \"a\": reading https://a?go-get=1: 503 Service Unavailable", "unavailable"),
-            ("go: a@v1: unrecognized import path \"a\": parse https://a?go-get=1: no go-import meta tags ()", "upstream"),
-            ("go: a@v1: invalid version: git fetch -f origin: exit status 128:\n\tgit@a: Permission denied (publickey).", "upstream"),
-            ("go: a@v1: invalid version: git fetch: exit status 128:\n\tfatal: unable to access 'https://a/': The requested URL returned error: 503", "unavailable"),
+            (
+                "go: a@v1: unrecognized import path \"a\": reading https://a?go-get=1: 503 Service Unavailable",
+                "unavailable",
+            ),
+            (
+                "go: a@v1: unrecognized import path \"a\": parse https://a?go-get=1: no go-import meta tags ()",
+                "upstream",
+            ),
+            (
+                "go: a@v1: invalid version: git fetch -f origin: exit status 128:\n\tgit@a: Permission denied (publickey).",
+                "upstream",
+            ),
+            (
+                "go: a@v1: invalid version: git fetch: exit status 128:\n\tfatal: unable to access 'https://a/': The requested URL returned error: 503",
+                "unavailable",
+            ),
             ("go: a@v1: invalid version: git fetch: signal: killed", "upstream"),
             ("go: a@v1: GOVCS disallows using svn for public a; see 'go help vcs'", "blocked"),
             ("something new", "upstream"),
