@@ -1,4 +1,4 @@
-//! `modtier-center egress-connect HOST PORT`: what ssh runs as its ProxyCommand.
+//! `modtier-center egress-connect HOST PORT`: what ssh runs as its `ProxyCommand`.
 //!
 //! It asks the proxy for the host by CONNECT and then passes on what comes from standard input and goes to standard output.
 

@@ -33,11 +33,16 @@ pub(crate) use self::settings::EgressSettings;
 /// Tunnels open at a time; more wait to be accepted.
 const TUNNELS_MAX: usize = 512;
 
+/// What went wrong under one pass.
+type Incidents = Arc<Mutex<Vec<Incident>>>;
+/// The passes that are valid, by their secrets.
+type Passes = Arc<Mutex<HashMap<String, Incidents>>>;
+
 /// The proxy. It ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Egress {
     address: SocketAddr,
-    passes: Arc<Mutex<HashMap<String, Arc<Mutex<Vec<Incident>>>>>>,
+    passes: Passes,
     accepting: tokio::task::AbortHandle,
 }
 
@@ -57,8 +62,8 @@ pub(crate) enum Incident {
 pub(crate) struct Pass {
     secret: String,
     address: SocketAddr,
-    incidents: Arc<Mutex<Vec<Incident>>>,
-    passes: Arc<Mutex<HashMap<String, Arc<Mutex<Vec<Incident>>>>>>,
+    incidents: Incidents,
+    passes: Passes,
 }
 
 impl Egress {
@@ -69,7 +74,7 @@ impl Egress {
         let address = listener.local_addr()?;
         let listener = TcpListener::from_std(listener)?;
         let rules = Rules::new(settings).map_err(std::io::Error::other)?;
-        let passes: Arc<Mutex<HashMap<_, _>>> = Arc::default();
+        let passes = Passes::default();
         let proxy = proxy::Proxy { rules, passes: Arc::clone(&passes), places: Arc::new(Semaphore::new(TUNNELS_MAX)) };
         let accepting = tokio::spawn(Arc::new(proxy).accept(listener)).abort_handle();
         Ok(Self { address, passes, accepting })
@@ -78,7 +83,7 @@ impl Egress {
     /// A pass for one fetch.
     pub(crate) fn pass(&self) -> Pass {
         let secret = hex::encode(rand::random::<[u8; 16]>());
-        let incidents = Arc::default();
+        let incidents = Incidents::default();
         self.passes.lock().insert(secret.clone(), Arc::clone(&incidents));
         Pass { secret, address: self.address, incidents, passes: Arc::clone(&self.passes) }
     }

@@ -1,6 +1,5 @@
 //! The proxy's side of a connection: CONNECT, the pass, the rules, and then bytes both ways.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,7 +7,6 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::sync::Semaphore;
@@ -16,7 +14,7 @@ use tokio::time::timeout;
 
 use super::address::is_public;
 use super::rules::{Route, Rules, split};
-use super::{Incident, USER};
+use super::{Incident, Passes, USER};
 
 /// Longest head of a request in bytes.
 const HEAD_BYTES_MAX: usize = 8 << 10;
@@ -31,7 +29,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 pub(super) struct Proxy {
     pub(super) rules: Rules,
-    pub(super) passes: Arc<Mutex<HashMap<String, Arc<Mutex<Vec<Incident>>>>>>,
+    pub(super) passes: Passes,
     pub(super) places: Arc<Semaphore>,
 }
 

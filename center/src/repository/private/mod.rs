@@ -95,7 +95,7 @@ impl Private {
         let Parts { name, store, owners, figures, logs, log, egress } = parts;
         let of = &settings.fetcher;
         let fetcher: Box<dyn Fetcher> = match of.kind {
-            FetcherKind::Go => Box::new(Go::new(of, folder_of(&store, &name)?, egress)?),
+            FetcherKind::Go => Box::new(Go::new(of, &folder_of(&store, &name)?, egress)?),
             FetcherKind::Http => Box::new(External::new(of, Transport::http(of)?, store.spool_dir())),
             FetcherKind::Command => Box::new(External::new(of, Transport::command(of, egress)?, store.spool_dir())),
         };

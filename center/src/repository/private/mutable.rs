@@ -28,28 +28,10 @@ impl Private {
         // The head before the record: the record then reflects at least that head.
         let head = self.log.head();
         let record = self.recorded(&request.module, &request.artefact).await?;
-        let is_awaited = self.renewals.awaits(&flight) && !options.held_only;
-        if let Some(record) = record.as_ref().filter(|_| !is_awaited) {
-            let is_fresh = is_within(record.fetched_ms, self.periods.metadata);
-            let counts = options.held_only || is_within(record.fetched_ms, self.periods.negative);
-            if let Some(absence) = absence(record) {
-                if counts {
-                    return Err(absence);
-                }
-            } else if is_fresh {
-                if let Some(answer) = self.held_mutable(record, CacheStatus::Hit).await? {
-                    return Ok(answer.reflecting(head));
-                }
-            } else if options.held_only
-                || is_within(record.fetched_ms, self.periods.metadata + self.periods.refresh_behind)
-            {
-                if let Some(answer) = self.held_mutable(record, CacheStatus::Stale).await? {
-                    if !options.held_only && !self.is_cooling() {
-                        self.join(&flight);
-                    }
-                    return Ok(answer);
-                }
-            }
+        if let Some(record) = record.as_ref().filter(|_| options.held_only || !self.renewals.awaits(&flight))
+            && let Some(answer) = self.without_asking(record, &flight, options).await?
+        {
+            return Ok(if answer.cache == CacheStatus::Stale { answer } else { answer.reflecting(head) });
         }
         if options.held_only {
             return Err(RepoError::NotFound(format!("{} is not held here", describe(request))));
@@ -67,6 +49,31 @@ impl Private {
                 }
             }
         }
+    }
+
+    /// What a record answers by itself, be it an absence; none if the source has to be asked first.
+    async fn without_asking(
+        self: &Arc<Self>,
+        record: &MutableRecord,
+        flight: &Flight,
+        options: &FetchOptions,
+    ) -> Result<Option<Answer>, RepoError> {
+        if let Some(absence) = absence(record) {
+            let counts = options.held_only || is_within(record.fetched_ms, self.periods.negative);
+            return if counts { Err(absence) } else { Ok(None) };
+        }
+        if is_within(record.fetched_ms, self.periods.metadata) {
+            return self.held_mutable(record, CacheStatus::Hit).await;
+        }
+        let may_be_old = is_within(record.fetched_ms, self.periods.metadata + self.periods.refresh_behind);
+        if !may_be_old && !options.held_only {
+            return Ok(None);
+        }
+        let answer = self.held_mutable(record, CacheStatus::Stale).await?;
+        if answer.is_some() && !options.held_only && !self.is_cooling() {
+            self.join(flight);
+        }
+        Ok(answer)
     }
 
     /// Waits for a flight that began after the last event about it.
@@ -104,13 +111,11 @@ impl Private {
         list::sort(&mut versions);
         let present = self.contradicted(module, &versions).await?;
         self.keep_body(module, &Artefact::List, list::write(&versions), present).await?;
-        match listing.latest {
-            Some(info) => self.keep_info(module, &Artefact::Latest, info).await,
-            None => {
-                let outcome = MutableOutcome::NotFound(format!("{module}: no versions"));
-                self.keep(module, &Artefact::Latest, outcome, None, Vec::new()).await
-            }
+        if let Some(info) = listing.latest {
+            return self.keep_info(module, &Artefact::Latest, info).await;
         }
+        let outcome = MutableOutcome::NotFound(format!("{module}: no versions"));
+        self.keep(module, &Artefact::Latest, outcome, None, Vec::new()).await
     }
 
     pub(super) async fn fetch_query(&self, module: &ModulePath, query: &str) -> Result<(), RepoError> {

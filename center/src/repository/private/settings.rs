@@ -114,10 +114,11 @@ impl FetcherSettings {
                     return Err("fetcher.url: a URL that begins with http:// or https:// is needed".to_owned());
                 }
             }
-            FetcherKind::Command if self.command.is_empty() => {
-                return Err("fetcher.command: the program is needed".to_owned());
+            FetcherKind::Command => {
+                if self.command.is_empty() {
+                    return Err("fetcher.command: the program is needed".to_owned());
+                }
             }
-            FetcherKind::Command => {}
         }
         for host in self.hosts.keys() {
             let is_host = host.starts_with(|c: char| c.is_ascii_alphanumeric())

@@ -224,8 +224,11 @@ fn ssh_config(hosts: &Hosts) -> String {
         let known = host.known_hosts_file.as_deref().unwrap_or(Path::new("/dev/null"));
         let _ = writeln!(text, "  UserKnownHostsFile {}", quoted(known));
     }
-    let _ = writeln!(text, "Host *{}", hosts.iter().map(|(name, _)| format!(" !{name}")).collect::<String>());
-    text.push_str("  IdentityFile none\n  UserKnownHostsFile /dev/null\n");
+    text.push_str("Host *");
+    for (name, _) in hosts.iter() {
+        let _ = write!(text, " !{name}");
+    }
+    text.push_str("\n  IdentityFile none\n  UserKnownHostsFile /dev/null\n");
     let _ = write!(
         text,
         "Host *\n  ProxyCommand {} egress-connect %h %p\n  GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking yes\n  \

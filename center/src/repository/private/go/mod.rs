@@ -62,11 +62,11 @@ struct Answer {
 
 impl Go {
     /// Keeps its clones below `folder`, which is this repository's alone.
-    pub(super) fn new(settings: &FetcherSettings, folder: PathBuf, egress: Arc<Egress>) -> Result<Self, String> {
+    pub(super) fn new(settings: &FetcherSettings, folder: &Path, egress: Arc<Egress>) -> Result<Self, String> {
         let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
         let clones = Clones::new(folder.join("vcs"), settings.cache_size_max.bytes()).map_err(failed)?;
         let time = settings.timeout.get();
-        clones::remove_abandoned(&folder, FETCH_PREFIX, time + Duration::from_hours(1)).map_err(failed)?;
+        clones::remove_abandoned(folder, FETCH_PREFIX, time + Duration::from_hours(1)).map_err(failed)?;
         Ok(Self {
             program: settings.program.clone(),
             vcs: settings.vcs.clone(),
@@ -77,7 +77,7 @@ impl Go {
                 file_bytes: settings.file_size_max.bytes(),
             },
             clones: Arc::new(clones),
-            folder: std::path::absolute(&folder).map_err(failed)?,
+            folder: std::path::absolute(folder).map_err(failed)?,
             pool: Pool::new(settings.workers, settings.queue_max),
             egress,
         })
@@ -88,7 +88,8 @@ impl Go {
         let _turn = self.pool.turn().await?;
         let using = self.clones.using().await;
         let pass = self.egress.pass();
-        let home = self.home(module, &pass).map_err(|error| storage(&error))?;
+        // A dozen small files: not worth a task, but other requests shall not wait for the disk.
+        let home = tokio::task::block_in_place(|| self.home(module, &pass)).map_err(|error| storage(&error))?;
         let words = arguments.iter().copied().chain(["--", wanted]);
         let sealed = Sealed {
             program: self.program.clone().into_os_string(),
