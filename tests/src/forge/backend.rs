@@ -33,6 +33,7 @@ pub(super) async fn answer(root: &Path, request: Request) -> Response {
         .env("REMOTE_ADDR", "127.0.0.1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(Stdio::null())
         .kill_on_drop(true);
     let mut child = command.spawn().expect("git is needed");
     let mut stdin = child.stdin.take().expect("stdin is a pipe");

@@ -1,8 +1,9 @@
 //! Only what is known to be absent is 404: what cannot be read, or may not be, is another error, and nobody else is asked.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use modtier_tests::{Cluster, Module};
+use modtier_tests::{Cluster, Module, until};
 use serde_json::json;
 
 use crate::place::{GIT, Place, Settings, VANITY};
@@ -123,4 +124,34 @@ async fn a_command_that_takes_too_long_is_killed_and_is_a_time_out() {
     let cluster = with(&place, |settings| settings.repository["fetcher"]["timeout"] = json!("1s")).await;
     let (status, text) = status(&cluster, &format!("{VANITY}/lib/@v/list")).await;
     assert_eq!(status, 504, "{text}");
+    // Neither `go` nor what it started is left: each of them worked below the center's folder.
+    let data = cluster.data("center");
+    until("everything is killed", Duration::from_secs(10), async || working_below(&data).is_empty()).await;
+}
+
+/// The processes whose working folder lies below this one.
+fn working_below(folder: &Path) -> Vec<PathBuf> {
+    let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let folders = processes.filter_map(|process| std::fs::read_link(process.path().join("cwd")).ok());
+    folders.filter(|of| of.starts_with(folder)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_wants_too_much_gets_no_further() {
+    let place = Place::new().await;
+    for (limit, value, script) in [
+        ("file_size_max", "1MiB", "head -c 3000000 /dev/zero >\"$HOME/large\" && echo '{\"versions\":[]}'"),
+        ("memory_max", "256MiB", "dd if=/dev/zero of=/dev/null bs=400M count=1 && echo '{\"versions\":[]}'"),
+    ] {
+        let mut settings = place.settings();
+        settings.repository["fetcher"] = json!({ "kind": "command", "command": ["/bin/sh", "-c", script] });
+        let free = place.builder(&settings).start().await;
+        settings.repository["fetcher"][limit] = json!(value);
+        let limited = place.builder(&settings).start().await;
+        let path = format!("{VANITY}/lib/@v/list");
+        // Without the limit the program goes on, to an answer of another operation that it does not know.
+        assert!(status(&free, &path).await.1.contains("malformed"), "{limit}");
+        let (status, text) = status(&limited, &path).await;
+        assert!(status == 502 && text.contains("failed"), "{limit}: {status} {text}");
+    }
 }

@@ -115,9 +115,13 @@ async fn git_mercurial_and_subversion_are_read_over_ssh() {
     settings.repository["fetcher"]["vcs"] = json!("*:git|hg|svn");
     settings.egress["connect_to"][format!("{GIT}:22")] = json!(sshd.address().to_string());
     let cluster = place.builder(&settings).start().await;
-    let go = GoClient::new(&cluster.goproxy());
-    for wanted in ["over-git@v1.0.0", "over-hg@v1.0.0", "over-svn@latest"] {
-        let output = go.run(&["mod", "download", "-json", &format!("{VANITY}/{wanted}")]).await;
+    let wanted = ["over-git@v1.0.0", "over-hg@v1.0.0", "over-svn@latest"].map(|wanted| format!("{VANITY}/{wanted}"));
+    let goproxy = cluster.goproxy();
+    let outputs = futures_util::future::join_all(wanted.iter().map(|wanted| {
+        let go = GoClient::new(&goproxy);
+        async move { go.run(&["mod", "download", "-json", wanted]).await }
+    }));
+    for (wanted, output) in wanted.iter().zip(outputs.await) {
         assert!(output.ok, "{wanted}: {output:?}\n{}\n{}", cluster.center.log(), sshd.log());
         assert!(output.stdout.contains("\"Sum\": \"h1:"), "{}", output.stdout);
     }

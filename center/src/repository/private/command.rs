@@ -83,8 +83,9 @@ impl Drop for Group {
 }
 
 /// The path of this program, also when its file has been replaced since it was started.
-pub(super) fn own_program() -> String {
-    format!("/proc/{}/exe", std::process::id())
+pub(super) fn own_program() -> PathBuf {
+    let path = std::env::current_exe().ok().filter(|path| path.is_file());
+    path.unwrap_or_else(|| PathBuf::from(format!("/proc/{}/exe", std::process::id())))
 }
 
 impl Sealed {

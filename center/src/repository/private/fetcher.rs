@@ -15,6 +15,9 @@ use crate::repository::RepoError;
 /// credential and a repository that a host does not show among it, is another error.
 #[async_trait]
 pub(super) trait Fetcher: Send + Sync {
+    /// Whether so many fetches wait that what can be done later should be.
+    fn is_busy(&self) -> bool;
+
     /// The tagged versions and what `latest` stands for.
     async fn listing(&self, module: &ModulePath) -> Result<Listing, RepoError>;
 

@@ -32,6 +32,16 @@ impl Flight {
         }
     }
 
+    /// The word in figures.
+    const fn word(&self) -> &'static str {
+        match self {
+            Self::Listing(_) => "listing",
+            Self::Query(..) => "query",
+            Self::Metadata(..) => "metadata",
+            Self::Zip(..) => "zip",
+        }
+    }
+
     /// What does not exist if the fetcher says so.
     fn artefacts(&self) -> Vec<Artefact> {
         match self {
@@ -52,21 +62,24 @@ impl Private {
     }
 
     async fn fly(self: Arc<Self>, flight: Flight, writer: FillWriter<()>) {
-        let begun = self.renewals.mark();
+        let mark = self.renewals.mark();
+        let begun = tokio::time::Instant::now();
         let result = match &flight {
             Flight::Listing(module) => self.fetch_listing(module).await,
             Flight::Query(module, query) => self.fetch_query(module, query).await,
             Flight::Metadata(module, version) => self.fetch_metadata(module, version).await,
             Flight::Zip(module, version) => self.fetch_zip(module, version).await,
         };
-        self.figures.asked(&self.name, result.as_ref().map_or_else(outcome_of, |()| "found"));
+        let outcome = result.as_ref().map_or_else(outcome_of, |()| "found");
+        self.figures.asked(&self.name, outcome);
+        self.figures.fetched(&self.name, flight.word(), outcome, begun.elapsed());
         match &result {
-            Ok(()) => self.renewals.done(&flight, begun),
+            Ok(()) => self.renewals.done(&flight, mark),
             Err(error) if error.is_absent() => {
                 if let Err(storing) = self.record_absence(&flight, error).await {
                     tracing::warn!(error = %storing, "an absence could not be recorded");
                 }
-                self.renewals.done(&flight, begun);
+                self.renewals.done(&flight, mark);
             }
             Err(RepoError::Unavailable { .. } | RepoError::Timeout(_)) => {
                 self.cooling_until_ms.store(now_ms().saturating_add(millis(COOLDOWN)), Ordering::Relaxed);

@@ -70,7 +70,7 @@ impl Private {
             return Ok(None);
         }
         let answer = self.held_mutable(record, CacheStatus::Stale).await?;
-        if answer.is_some() && !options.held_only && !self.is_cooling() {
+        if answer.is_some() && !options.held_only && !self.is_cooling() && !self.fetcher.is_busy() {
             self.join(flight);
         }
         Ok(answer)

@@ -29,6 +29,11 @@ impl Pool {
         Self { workers: Semaphore::new(workers), waiting: AtomicUsize::new(0), queue_max }
     }
 
+    /// Whether so many wait that what can wait longer should not come.
+    pub(super) fn is_busy(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > self.queue_max / 2
+    }
+
     /// A turn, at once or after those who came before.
     pub(super) async fn turn(&self) -> Result<SemaphorePermit<'_>, RepoError> {
         if let Ok(turn) = self.workers.try_acquire() {
@@ -59,6 +64,7 @@ mod tests {
         let first = pool.turn().await.unwrap();
         let mut second = Box::pin(pool.turn());
         assert!((&mut second).now_or_never().is_none());
+        assert!(pool.is_busy());
         assert!(matches!(pool.turn().await, Err(RepoError::Unavailable { .. })));
         // Who leaves the queue makes room in it.
         drop(second);
@@ -66,6 +72,7 @@ mod tests {
         assert!((&mut third).now_or_never().is_none());
         drop(first);
         drop(third.await.unwrap());
+        assert!(!pool.is_busy());
         assert_eq!(pool.waiting.load(Ordering::Relaxed), 0);
     }
 }

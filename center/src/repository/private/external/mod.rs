@@ -114,6 +114,10 @@ fn question<'a>(operation: &'static str, module: &'a ModulePath) -> Question<'a>
 
 #[async_trait]
 impl Fetcher for External {
+    fn is_busy(&self) -> bool {
+        self.pool.is_busy()
+    }
+
     async fn listing(&self, module: &ModulePath) -> Result<Listing, RepoError> {
         let answer: ListAnswer = self.ask(module.as_str(), &question("list", module)).await?;
         let versions = answer.versions.iter().filter_map(|version| Version::new(module, version).ok()).collect();

@@ -236,13 +236,18 @@ fn ssh_config(hosts: &Hosts) -> String {
          PasswordAuthentication no\n  KbdInteractiveAuthentication no\n  ControlMaster no\n  ControlPath none\n  \
          ForwardAgent no\n  ForwardX11 no\n  PermitLocalCommand no\n  CanonicalizeHostname no\n  ConnectTimeout 30\n  \
          ServerAliveInterval 15\n  ServerAliveCountMax 4\n",
-        own_program()
+        for_shell(&own_program()).replace('%', "%%")
     );
     text
 }
 
 fn ssh_command(root: &Path) -> String {
-    format!("ssh -F '{}'", root.join("ssh_config").display().to_string().replace('\'', "'\\''"))
+    format!("ssh -F {}", for_shell(&root.join("ssh_config")))
+}
+
+/// In single quotes, as a shell understands it.
+fn for_shell(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
 }
 
 /// In double quotes, as git's and ssh's configuration understand it.

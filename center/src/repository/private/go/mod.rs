@@ -167,6 +167,10 @@ impl Go {
 
 #[async_trait]
 impl Fetcher for Go {
+    fn is_busy(&self) -> bool {
+        self.pool.is_busy()
+    }
+
     async fn listing(&self, module: &ModulePath) -> Result<Listing, RepoError> {
         let wanted = format!("{module}@latest");
         // Retracted versions belong in the list; which of the others is the latest is then asked once more.
