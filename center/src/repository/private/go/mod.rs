@@ -64,8 +64,8 @@ impl Go {
     /// Keeps its clones below `folder`, which is this repository's alone.
     pub(super) fn new(settings: &FetcherSettings, folder: &Path, egress: Arc<Egress>) -> Result<Self, String> {
         let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
-        let clones = Clones::new(folder.join("vcs"), settings.cache_size_max.bytes()).map_err(failed)?;
         let time = settings.timeout.get();
+        let clones = Clones::new(folder.join("vcs"), settings.cache_size_max.bytes(), time).map_err(failed)?;
         clones::remove_abandoned(folder, FETCH_PREFIX, time + Duration::from_hours(1)).map_err(failed)?;
         Ok(Self {
             program: settings.program.clone(),
@@ -86,7 +86,6 @@ impl Go {
     /// Runs `go` with these arguments about a module. `wanted` is `module@query`.
     async fn ask(&self, module: &ModulePath, arguments: &[&str], wanted: &str) -> Result<(Answer, TempDir), RepoError> {
         let _turn = self.pool.turn().await?;
-        let using = self.clones.using().await;
         let pass = self.egress.pass();
         // A dozen small files: not worth a task, but other requests shall not wait for the disk.
         let home = tokio::task::block_in_place(|| self.home(module, &pass)).map_err(|error| storage(&error))?;
@@ -101,7 +100,9 @@ impl Go {
         };
         let begun = tokio::time::Instant::now();
         let said = sealed.run().await;
-        drop(using);
+        if let Ok(said) = &said {
+            self.clones.note_use(&said.errors);
+        }
         let result = self.judge(wanted, said, &pass);
         tracing::info!(
             what = wanted,
