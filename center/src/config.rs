@@ -319,6 +319,19 @@ mod tests {
     }
 
     #[test]
+    fn the_documented_private_repository_is_valid() {
+        let page = include_str!("../../docs/private-repositories.md");
+        let (_, rest) = page.split_once("```yaml\n").unwrap();
+        let config = read(rest.split_once("```").unwrap().0, &[]);
+        // The other members are the reader's.
+        assert!(config.unwrap_err().contains("there is no repository \"golang-local\""));
+        let complete =
+            rest.replacen("repositories:", "repositories:\n  golang-local: {}\n  golang-remote: {type: remote}", 1);
+        let config = read(complete.split_once("```").unwrap().0, &[]).unwrap();
+        assert_eq!(config.repositories["golang-private"].kind, RepositoryKind::Private);
+    }
+
+    #[test]
     fn what_does_not_fit_together_is_refused() {
         for (yaml, part) in [
             ("listen: nonsense", "listen"),
@@ -330,6 +343,8 @@ mod tests {
             ("repositories: {}", "at least one"),
             ("sumdb: {names: [unknown.test]}", "public key"),
             ("sumdb: {public_keys: {sum.golang.org: x}}", "malformed"),
+            ("egress: {hosts: ['https://x']}", "egress.hosts"),
+            ("repositories: {p: {type: private, owns: [x.test], fetcher: {kind: http}}}", "fetcher.url"),
             ("lisen: x", "listen"),
         ] {
             let error = read(yaml, &[]).expect_err(yaml);

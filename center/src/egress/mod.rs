@@ -57,8 +57,7 @@ pub(crate) enum Incident {
     TimedOut(String),
 }
 
-/// The right to use the proxy, for one fetch.
-#[derive(Debug)]
+/// The right to use the proxy, for one fetch. It cannot be written to a log.
 pub(crate) struct Pass {
     secret: String,
     address: SocketAddr,

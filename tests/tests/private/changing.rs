@@ -2,16 +2,28 @@
 
 use std::time::Duration;
 
+use modtier_tests::forge::command;
 use modtier_tests::{Web, until};
 use reqwest::Method;
 use serde_json::json;
 
 use crate::place::{GIT, Place, SECRET, VANITY};
 
+fn event() -> String {
+    json!({ "ref": "refs/tags/v1.1.0", "repository": { "clone_url": format!("https://{GIT}/team/lib.git") } })
+        .to_string()
+}
+
+/// The event's signature as GitHub makes it.
+fn signature(place: &Place) -> String {
+    let file = place.forge.root().join("event");
+    std::fs::write(&file, event()).unwrap();
+    let said = command("openssl", &["dgst", "-sha256", "-hmac", SECRET, file.to_str().unwrap()], place.forge.root());
+    format!("sha256={}", said.rsplit(' ').next().unwrap())
+}
+
 async fn notify(web: &Web, signature: Option<(&str, &str)>) -> modtier_tests::Reply {
-    let event =
-        json!({ "ref": "refs/tags/v1.1.0", "repository": { "clone_url": format!("https://{GIT}/team/lib.git") } });
-    let mut request = web.request(Method::POST, "api/v1/repos/golang-private/webhook").body(event.to_string());
+    let mut request = web.request(Method::POST, "api/v1/repos/golang-private/webhook").body(event());
     if let Some((name, value)) = signature {
         request = request.header(name, value);
     }
@@ -42,7 +54,7 @@ async fn a_pushed_tag_is_listed_at_once_and_reaches_the_edge() {
     for forged in [None, Some(("x-gitlab-token", "wrong")), Some(("x-hub-signature-256", "sha256=00"))] {
         assert_eq!(notify(&cluster.center_web(), forged).await.status, 401, "{forged:?}");
     }
-    let answer = notify(&cluster.center_web(), Some(("x-gitlab-token", SECRET))).await;
+    let answer = notify(&cluster.center_web(), Some(("x-hub-signature-256", &signature(&place)))).await;
     assert_eq!((answer.status, answer.json()), (202, json!({ "modules": 1 })), "{}", answer.text());
     assert_eq!(center.get(&list).await.text(), "v1.0.0\nv1.1.0\n");
     assert_ne!(center.get(&tip).await.text(), before);

@@ -3,8 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
+use http::header::AUTHORIZATION;
+use modtier_tests::forge::PASSWORD;
 use modtier_tests::{BuiltModule, Cluster, GoClient, Module, workspace};
 use serde_json::{Value, json};
 
@@ -42,7 +47,9 @@ fn built() -> BuiltModule {
 async fn an_endpoint_fetches() {
     let module = Arc::new(built());
     let served = Arc::clone(&module);
-    let answer = move |Json(question): Json<Value>| {
+    let answer = move |headers: HeaderMap, Json(question): Json<Value>| {
+        // The credential of its host, and of no other.
+        assert_eq!(headers[AUTHORIZATION], format!("Basic {}", STANDARD.encode(format!("ci:{PASSWORD}"))));
         let module = Arc::clone(&served);
         async move { answer(&question, &module) }
     };
@@ -50,7 +57,8 @@ async fn an_endpoint_fetches() {
     let url = format!("http://{}/fetch", listener.local_addr().unwrap());
     let service = axum::Router::new().route("/fetch/{operation}", axum::routing::post(answer));
     tokio::spawn(async move { axum::serve(listener, service).await });
-    let (_place, cluster) = cluster(json!({ "kind": "http", "url": url })).await;
+    let hosts = json!({ "127.0.0.1": { "username": "ci", "password_env": "FORGE_PASSWORD" } });
+    let (_place, cluster) = cluster(json!({ "kind": "http", "url": url, "hosts": hosts })).await;
     serves_everything(&cluster, &module).await;
 }
 

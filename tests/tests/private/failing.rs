@@ -26,7 +26,7 @@ async fn place() -> Place {
 async fn with(place: &Place, change: impl FnOnce(&mut Settings)) -> Cluster {
     let mut settings = place.settings();
     change(&mut settings);
-    place.builder(&settings).start().await
+    place.builder(&settings).sumdb_names("sum.golang.org").start().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,11 +74,14 @@ async fn a_wrong_credential_a_host_that_is_down_and_a_refused_one_are_told_apart
     for (name, cluster, expected) in
         [("wrong", &wrong, 502), ("down", &down, 503), ("refused", &refused, 403), ("untrusted", &untrusted, 502)]
     {
-        for artefact in ["lib/@v/list", "lib/@v/v1.0.0.zip"] {
+        for artefact in ["lib/@v/list", "lib/@latest", "lib/@v/v1.0.0.zip"] {
             let (status, text) = status(cluster, &format!("{VANITY}/{artefact}")).await;
             assert_eq!(status, expected, "{name} {artefact}: {text}\n{}", cluster.center.log());
             assert!(!text.contains(GIT), "the answer names the host: {text}");
         }
+        // Nor does the checksum database hear of it.
+        let (status, text) = status(cluster, &format!("sumdb/sum.golang.org/lookup/{VANITY}/lib@v1.0.0")).await;
+        assert_eq!(status, 403, "{name}: {text}");
         assert!(!cluster.center.log().contains(crate::place::SECRET), "{name}: the password is in the log");
     }
     assert_eq!(place.leaked(), [""; 0], "the public origin was asked");

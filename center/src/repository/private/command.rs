@@ -18,7 +18,6 @@ const OUTPUT_BYTES_MAX: u64 = 16 << 20;
 const ERRORS_BYTES_MAX: u64 = 1 << 20;
 
 /// A program to be run.
-#[derive(Debug)]
 pub(super) struct Sealed {
     /// The program, found in PATH unless it is a path.
     pub(super) program: OsString,

@@ -8,6 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shared::config::{ByteSize, Period};
 
+/// The user's name beside a token, where none is configured.
+pub(super) const USERNAME_DEFAULT: &str = "oauth2";
+
 /// What fetches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -31,7 +34,7 @@ pub(crate) struct FetcherSettings {
     pub(crate) program: PathBuf,
     /// go: which version control systems may be used for which paths, as in GOVCS.
     pub(crate) vcs: String,
-    /// go: what is known of single hosts, by exact name.
+    /// go, http: what is known of single hosts, by exact name.
     pub(crate) hosts: BTreeMap<String, HostSettings>,
     /// http: the endpoint's base URL.
     pub(crate) url: Option<String>,
@@ -88,7 +91,7 @@ impl Default for FetcherSettings {
 pub(crate) struct HostSettings {
     /// https: the user's name; most hosts take any beside a token. Default: `oauth2`.
     pub(crate) username: Option<String>,
-    /// https: file with the password or token.
+    /// http, https: file with the password or token.
     pub(crate) password_file: Option<PathBuf>,
     /// https: environment variable with the password or token.
     pub(crate) password_env: Option<String>,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::{Response, StatusCode};
+use reqwest::{Response, StatusCode, Url};
 use shared::client::{ClientOptions, http_client};
 use shared::module::zip::ZIP_BYTES_MAX;
 use tokio::io::AsyncWriteExt as _;
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::{Question, reason};
 use crate::repository::RepoError;
 use crate::repository::private::incidents::unavailable;
-use crate::repository::private::settings::FetcherSettings;
+use crate::repository::private::settings::{FetcherSettings, HostSettings, USERNAME_DEFAULT};
 
 /// Largest answer that is not a zip, in bytes.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
@@ -24,6 +24,7 @@ const REASON_BYTES_MAX: u64 = 4 << 10;
 pub(in super::super) struct Http {
     base: String,
     client: reqwest::Client,
+    credential: Option<(String, String)>,
     limit: Duration,
 }
 
@@ -33,7 +34,13 @@ impl Http {
         let options = ClientOptions { read_timeout: limit, ..ClientOptions::default() };
         let client = http_client(options).map_err(|error| format!("fetcher: no HTTP client: {error}"))?;
         let base = settings.url.clone().unwrap_or_default();
-        Ok(Self { base: base.trim_end_matches('/').to_owned(), client, limit })
+        let host = Url::parse(&base).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
+        let known = settings.hosts.get(&host);
+        let password =
+            known.map(HostSettings::password).transpose().map_err(|why| format!("fetcher.hosts.{host}: {why}"))?;
+        let username = known.and_then(|host| host.username.clone()).unwrap_or_else(|| USERNAME_DEFAULT.to_owned());
+        let credential = password.flatten().map(|password| (username, password));
+        Ok(Self { base: base.trim_end_matches('/').to_owned(), client, credential, limit })
     }
 
     pub(super) async fn ask(&self, what: &str, question: &Question<'_>) -> Result<Bytes, RepoError> {
@@ -69,7 +76,10 @@ impl Http {
     }
 
     async fn send(&self, what: &str, question: &Question<'_>) -> Result<Response, RepoError> {
-        let request = self.client.post(format!("{}/{}", self.base, question.operation)).json(question);
+        let mut request = self.client.post(format!("{}/{}", self.base, question.operation)).json(question);
+        if let Some((username, password)) = &self.credential {
+            request = request.basic_auth(username, Some(password));
+        }
         let mut response = request.send().await.map_err(|error| failed(what, &error))?;
         let status = response.status();
         if status == StatusCode::OK {

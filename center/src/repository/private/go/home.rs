@@ -32,7 +32,6 @@ const DISCOVERY_ROOTS: &str = "discovery.pem";
 const SYSTEM_ROOTS: &str = "system.pem";
 
 /// One fetch's place in the world.
-#[derive(Debug)]
 pub(super) struct Home {
     /// Everything of it.
     pub(super) folder: TempDir,

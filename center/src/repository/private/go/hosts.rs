@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::repository::private::settings::HostSettings;
+use crate::repository::private::settings::{HostSettings, USERNAME_DEFAULT};
 
 /// Where systems keep the certificates that they trust, in the order in which `go` looks.
 const SYSTEM_ROOTS: [&str; 5] = [
@@ -75,7 +75,7 @@ fn read(settings: &HostSettings) -> Result<Host, String> {
         check_readable(&path)?;
         Ok(Some(path))
     };
-    let username = settings.username.clone().unwrap_or_else(|| "oauth2".to_owned());
+    let username = settings.username.clone().unwrap_or_else(|| USERNAME_DEFAULT.to_owned());
     if username.is_empty() || username.chars().any(|c| c.is_whitespace() || c.is_control() || c == ':') {
         return Err(format!("username: {username:?} is not one word without a colon"));
     }
