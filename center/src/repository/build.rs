@@ -1,10 +1,13 @@
 //! Building the repositories from what an operator said of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use http::HeaderValue;
+use shared::change::{EventType, Kind};
+use shared::config::Period;
+use shared::digest::Digest;
 use shared::fill::Flights;
 use shared::module::Patterns;
 use tokio::runtime::Handle;
@@ -13,16 +16,20 @@ use super::figures::Figures;
 use super::local::Local;
 use super::owner::Owners;
 use super::private::{self, FetcherSettings, Private};
-use super::remote::{Periods, Remote};
+use super::quarantine::Quarantine;
+use super::remote::{Heat, Periods, Remote};
+use super::scope::Scope;
 use super::virtual_::{Virtual, local_of};
 use super::{Inner, Repository, RepositoryKind, RepositorySettings, Verifier};
 use crate::egress::{Egress, EgressSettings};
-use crate::store::{Store, StoreError};
-use crate::upstream::{Patience, Upstream};
+use crate::store::{Event, MutableEffects, MutableOutcome, MutableRecord, Store, StoreError, Subject, now_ms};
+use crate::upstream::outbound::Outbound;
+use crate::upstream::{Manners, Patience, Upstream};
 
 /// All repositories of a center.
 pub(crate) struct Repositories {
     by_name: BTreeMap<String, Arc<Repository>>,
+    owners: Arc<Owners>,
 }
 
 /// Why the repositories cannot be built.
@@ -45,31 +52,44 @@ pub(crate) enum BuildError {
 }
 
 impl Repositories {
-    /// Builds them; `via` is how this center calls itself to upstreams. Fills run on the runtime on which this is called.
+    /// Builds them; `via` is how this center calls itself to upstreams. Fills run on the runtime on which this is called. With
+    /// `before`, the repositories that ran under other settings, nothing is forgotten that was published meanwhile.
     pub(crate) async fn build(
         settings: &BTreeMap<String, RepositorySettings>,
         store: &Store,
         verifier: Arc<dyn Verifier>,
         via: &HeaderValue,
+        outbound: &Arc<Outbound>,
         egress: &EgressSettings,
+        before: Option<&Self>,
     ) -> Result<Self, BuildError> {
-        let owners = Arc::new(Owners::default());
+        let owners = Arc::new(before.map_or_else(Owners::default, |before| Owners::new(before.owners.published())));
         for (name, settings) in settings {
             store.open_log(name).await?;
-            if settings.kind == RepositoryKind::Local {
+            if settings.kind == RepositoryKind::Local && !owners.knows_published(name) {
                 // What was once published stays owned, also when every version of it is tombstoned.
-                store.for_each_version(name, |module, _, _| owners.claim(name, module)).await?;
+                let mut published = BTreeSet::new();
+                store
+                    .for_each_version(name, |module, _, _| {
+                        if !published.contains(module) {
+                            published.insert(module.to_owned());
+                        }
+                    })
+                    .await?;
+                owners.know_published(name, published);
             }
         }
         let has_private = settings.values().any(|settings| settings.kind == RepositoryKind::Private);
         let egress =
             if has_private { Some(Arc::new(Egress::start(egress).map_err(BuildError::Egress)?)) } else { None };
-        let parts = Parts { settings, store, owners: &owners, verifier, via, egress, figures: Figures::new() };
+        let parts =
+            Parts { settings, store, owners: &owners, verifier, via, outbound, egress, figures: Figures::new() };
         let mut by_name = BTreeMap::new();
         for name in settings.keys() {
             parts.add(name, &mut by_name, &mut Vec::new())?;
         }
-        Ok(Self { by_name })
+        tell_of_settings(settings, store).await?;
+        Ok(Self { by_name, owners })
     }
 
     /// A repository by its name.
@@ -83,6 +103,37 @@ impl Repositories {
     }
 }
 
+/// Records what the settings are. Where they are not those of before, lists and all else that may change is no longer what it
+/// was, and every edge must hear of it.
+async fn tell_of_settings(settings: &BTreeMap<String, RepositorySettings>, store: &Store) -> Result<(), StoreError> {
+    let digest = Digest::of(&serde_json::to_vec(settings).unwrap_or_default());
+    let record = MutableRecord {
+        outcome: MutableOutcome::NotFound(digest.hex()),
+        fetched_ms: now_ms(),
+        etag: None,
+        last_modified: None,
+        pseudo: None,
+    };
+    for name in settings.keys() {
+        let logs = [name.clone()];
+        let subject = Subject { repository: name, logs: &logs, module: "" };
+        let event = || Event {
+            event_type: EventType::Update,
+            kind: Kind::All,
+            version: None,
+            sha256: None,
+            h1: None,
+            reason: "settings",
+        };
+        let effects = |before: Option<&MutableRecord>| MutableEffects {
+            events: before.filter(|before| before.outcome != record.outcome).map(|_| event()).into_iter().collect(),
+            present: Vec::new(),
+        };
+        store.commit_mutable(subject, "settings", &record, None, effects).await?;
+    }
+    Ok(())
+}
+
 /// What every repository is built from.
 struct Parts<'a> {
     settings: &'a BTreeMap<String, RepositorySettings>,
@@ -92,6 +143,7 @@ struct Parts<'a> {
     via: &'a HeaderValue,
     /// The way out for fetches, where there is a private repository.
     egress: Option<Arc<Egress>>,
+    outbound: &'a Arc<Outbound>,
     figures: Figures,
 }
 
@@ -115,28 +167,42 @@ impl Parts<'_> {
             return Err(wrong("it is a member of itself".to_owned()));
         }
         check_keys(settings).map_err(wrong)?;
+        let owns = Patterns::new(settings.owns.iter().cloned()).map_err(|error| wrong(format!("owns: {error}")))?;
         let inner = match settings.kind {
-            RepositoryKind::Local => Inner::Local(Arc::new(self.local(name, settings)?)),
-            RepositoryKind::Private => Inner::Private(Arc::new(self.private(name, settings)?)),
-            RepositoryKind::Remote => Inner::Remote(Arc::new(self.remote(name, settings)?)),
+            RepositoryKind::Local => Inner::Local(Arc::new(self.local(name, &owns)?)),
+            RepositoryKind::Private => {
+                self.owners.add(name, &owns);
+                Inner::Private(Arc::new(self.private(name, settings)?))
+            }
+            RepositoryKind::Remote => {
+                self.owners.add_open(name, &owns);
+                Inner::Remote(Arc::new(self.remote(name, settings)?))
+            }
             RepositoryKind::Virtual => {
                 above.push(name.to_owned());
                 let members = settings.members.iter().map(|member| self.add(member, built, above));
                 let members = members.collect::<Result<Vec<_>, _>>()?;
                 above.pop();
-                Inner::Virtual(self.merge(name, settings, members)?)
+                let virtual_ = self.merge(name, settings, members)?;
+                self.owners.add_group(name, &owns, virtual_.leaves());
+                Inner::Virtual(virtual_)
             }
         };
-        let (store, owners) = (self.store.clone(), Arc::clone(self.owners));
-        let repository = Arc::new(Repository { name: name.to_owned(), store, owners, inner });
+        let repository = Arc::new(Repository {
+            name: name.to_owned(),
+            store: self.store.clone(),
+            owners: Arc::clone(self.owners),
+            scope: Scope { include: settings.include.clone(), exclude: settings.exclude.clone() },
+            priority: settings.priority,
+            hard_fail: settings.hard_fail,
+            inner,
+        });
         built.insert(name.to_owned(), Arc::clone(&repository));
         Ok(repository)
     }
 
-    fn local(&self, name: &str, settings: &RepositorySettings) -> Result<Local, BuildError> {
-        let patterns = Patterns::new(settings.owns.iter().cloned())
-            .map_err(|error| BuildError::Settings { name: name.to_owned(), reason: format!("owns: {error}") })?;
-        self.owners.add(name, &patterns);
+    fn local(&self, name: &str, owns: &Patterns) -> Result<Local, BuildError> {
+        self.owners.add(name, owns);
         Ok(Local {
             name: name.to_owned(),
             store: self.store.clone(),
@@ -149,8 +215,6 @@ impl Parts<'_> {
 
     fn private(&self, name: &str, settings: &RepositorySettings) -> Result<Private, BuildError> {
         let wrong = |reason: String| BuildError::Settings { name: name.to_owned(), reason };
-        let patterns = Patterns::new(settings.owns.iter().cloned()).map_err(|error| wrong(format!("owns: {error}")))?;
-        self.owners.add(name, &patterns);
         let parts = private::Parts {
             name: name.to_owned(),
             store: self.store.clone(),
@@ -169,10 +233,16 @@ impl Parts<'_> {
             first_byte: settings.first_byte_timeout.get(),
             stall: settings.stall_timeout.get(),
         };
-        let base = settings.upstream.as_deref().filter(|base| !base.is_empty());
-        let upstream = base.map(|base| Upstream::new(base, patience, self.via.clone())).transpose();
-        let upstream = upstream
-            .map_err(|reason| BuildError::Settings { name: name.to_owned(), reason: format!("upstream: {reason}") })?;
+        let upstream = if settings.servers().next().is_none() {
+            None
+        } else {
+            let manners = Manners { patience, via: self.via.clone(), held_first: settings.held_first };
+            let upstream = Upstream::new(settings.servers(), manners, self.outbound);
+            Some(upstream.map_err(|reason| BuildError::Settings {
+                name: name.to_owned(),
+                reason: format!("upstream: {reason}"),
+            })?)
+        };
         Ok(Remote {
             name: name.to_owned(),
             store: self.store.clone(),
@@ -181,13 +251,17 @@ impl Parts<'_> {
             logs: self.logs_of(name),
             log: self.store.change_log(name)?,
             upstream,
+            offline: settings.offline,
             periods: Periods {
+                assumed_offline: settings.assumed_offline_period.get(),
                 metadata: settings.metadata_period.get(),
                 negative: settings.negative_period.get(),
                 stale_if_error: settings.stale_if_error.get(),
             },
             verifier: Arc::clone(&self.verifier),
+            quarantine: Quarantine::beside(self.store.spool_dir()),
             flights: Flights::new(self.store.spool_dir(), Handle::current()),
+            heat: Heat::default(),
             cooling_until_ms: AtomicU64::new(0),
         })
     }
@@ -196,7 +270,7 @@ impl Parts<'_> {
         &self,
         name: &str,
         settings: &RepositorySettings,
-        members: Vec<Arc<Repository>>,
+        mut members: Vec<Arc<Repository>>,
     ) -> Result<Virtual, BuildError> {
         let default_deployment = match &settings.default_deployment {
             None => None,
@@ -209,9 +283,12 @@ impl Parts<'_> {
                 Some(local)
             }
         };
+        // Of equals, the order in which they were named.
+        members.sort_by_key(|member| std::cmp::Reverse(member.priority));
         Ok(Virtual {
             store: self.store.clone(),
             log: self.store.change_log(name)?,
+            owners: Arc::clone(self.owners),
             members,
             default_deployment,
             merge_timeout: settings.merge_timeout.get(),
@@ -238,24 +315,39 @@ impl Parts<'_> {
     }
 }
 
+const REMOTE: &[RepositoryKind] = &[RepositoryKind::Remote];
+const PRIVATE: &[RepositoryKind] = &[RepositoryKind::Private];
+const FETCHED: &[RepositoryKind] = &[RepositoryKind::Private, RepositoryKind::Remote];
+const VIRTUAL: &[RepositoryKind] = &[RepositoryKind::Virtual];
+
 /// A key that its kind does not know would be a misunderstanding in silence.
 fn check_keys(settings: &RepositorySettings) -> Result<(), String> {
     let kind = settings.kind;
     let keys = [
-        ("upstream", settings.upstream.is_some(), RepositoryKind::Remote),
-        ("members", !settings.members.is_empty(), RepositoryKind::Virtual),
-        ("default_deployment", settings.default_deployment.is_some(), RepositoryKind::Virtual),
+        ("upstream", settings.upstream.is_some(), REMOTE),
+        ("upstreams", !settings.upstreams.is_empty(), REMOTE),
+        ("held_first", settings.held_first, REMOTE),
+        ("offline", settings.offline, REMOTE),
+        ("fetcher", settings.fetcher != FetcherSettings::default(), PRIVATE),
+        ("members", !settings.members.is_empty(), VIRTUAL),
+        ("default_deployment", settings.default_deployment.is_some(), VIRTUAL),
     ];
-    for (key, is_set, of) in keys {
-        if is_set && kind != of {
+    let default = RepositorySettings::default();
+    let differs = |of: fn(&RepositorySettings) -> Period| of(settings) != of(&default);
+    let periods = [
+        ("metadata_period", differs(|settings| settings.metadata_period), FETCHED),
+        ("negative_period", differs(|settings| settings.negative_period), FETCHED),
+        ("stale_if_error", differs(|settings| settings.stale_if_error), FETCHED),
+        ("assumed_offline_period", differs(|settings| settings.assumed_offline_period), FETCHED),
+        ("connect_timeout", differs(|settings| settings.connect_timeout), REMOTE),
+        ("first_byte_timeout", differs(|settings| settings.first_byte_timeout), REMOTE),
+        ("stall_timeout", differs(|settings| settings.stall_timeout), REMOTE),
+        ("merge_timeout", differs(|settings| settings.merge_timeout), VIRTUAL),
+    ];
+    for (key, is_set, of) in keys.into_iter().chain(periods) {
+        if is_set && !of.contains(&kind) {
             return Err(format!("{key}: a {} repository has no such key", kind.as_str()));
         }
-    }
-    if !settings.owns.is_empty() && !kind.has_its_own() {
-        return Err(format!("owns: a {} repository has no such key", kind.as_str()));
-    }
-    if kind != RepositoryKind::Private && settings.fetcher != FetcherSettings::default() {
-        return Err(format!("fetcher: a {} repository has no such key", kind.as_str()));
     }
     if kind == RepositoryKind::Private && settings.owns.is_empty() {
         return Err("owns: a private repository needs the patterns of its module paths".to_owned());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus::{HistogramVec, IntCounterVec};
+use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
 use shared::telemetry;
 
 /// The counters. Registered once, with the repositories.
@@ -11,6 +11,7 @@ pub(super) struct Figures {
     integrity_failures: IntCounterVec,
     upstream_requests: IntCounterVec,
     private_fetches: HistogramVec,
+    breaker_state: IntGaugeVec,
 }
 
 /// Why bytes were refused.
@@ -53,6 +54,11 @@ impl Figures {
                 &["repo", "what", "outcome"],
                 &[0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0],
             ),
+            breaker_state: telemetry::gauge_vec(
+                "breaker_state",
+                "Whether an upstream's breaker is in a state, by repository and number of the server: 1 or 0.",
+                &["upstream", "state"],
+            ),
         }
     }
 
@@ -70,5 +76,12 @@ impl Figures {
     /// Counts a request to an upstream.
     pub(super) fn asked(&self, repository: &str, outcome: &str) {
         self.upstream_requests.with_label_values(&[repository, outcome]).inc();
+    }
+    /// Shows the state of a server's breaker.
+    pub(super) fn breaker(&self, repository: &str, number: usize, phase: &str) {
+        let upstream = format!("{repository}/{number}");
+        for state in ["closed", "open", "half_open"] {
+            self.breaker_state.with_label_values(&[&upstream, state]).set(i64::from(state == phase));
+        }
     }
 }

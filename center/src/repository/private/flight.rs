@@ -9,7 +9,7 @@ use shared::module::{ModulePath, Version};
 
 use super::Private;
 use crate::repository::RepoError;
-use crate::repository::remote::{COOLDOWN, millis, outcome_of};
+use crate::repository::remote::{millis, outcome_of};
 use crate::store::{MutableOutcome, now_ms};
 
 /// Which fetches are one.
@@ -82,7 +82,8 @@ impl Private {
                 self.renewals.done(&flight, mark);
             }
             Err(RepoError::Unavailable { .. } | RepoError::Timeout(_)) => {
-                self.cooling_until_ms.store(now_ms().saturating_add(millis(COOLDOWN)), Ordering::Relaxed);
+                self.cooling_until_ms
+                    .store(now_ms().saturating_add(millis(self.periods.assumed_offline)), Ordering::Relaxed);
             }
             Err(_) => {}
         }

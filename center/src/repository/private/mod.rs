@@ -56,6 +56,7 @@ struct Periods {
     metadata: Duration,
     negative: Duration,
     stale_if_error: Duration,
+    assumed_offline: Duration,
     /// Beyond `metadata`: answered at once, and asked for anew behind that.
     refresh_behind: Duration,
 }
@@ -112,6 +113,7 @@ impl Private {
                 metadata: settings.metadata_period.get(),
                 negative: settings.negative_period.get(),
                 stale_if_error: settings.stale_if_error.get(),
+                assumed_offline: settings.assumed_offline_period.get(),
                 refresh_behind: of.refresh_behind.get(),
             },
             renewals: Renewals::default(),
