@@ -63,8 +63,12 @@ async fn repositories_are_rebuilt_edges_hear_of_it_and_running_fills_go_on() {
     .await;
     assert_eq!(center.get(list).await.text(), "v1.2.0\n");
     assert!(two.asked("example.com/a").is_empty(), "{:?}", two.asked("example.com/a"));
+    until("the difference is told", Duration::from_secs(15), async || {
+        let log = cluster.center.log();
+        log.contains("setting changed") && log.contains("repositories.golang-virtual.members")
+    })
+    .await;
     let log = cluster.center.log();
-    assert!(log.contains("setting changed") && log.contains("repositories.golang-virtual.members"), "{log}");
     assert!(!log.contains("hidden"), "a credential is in the log");
 }
 
@@ -93,9 +97,12 @@ async fn a_bad_file_changes_nothing_and_what_must_wait_is_named() {
         fs::write(&file, bad).unwrap();
         cluster.center.signal("HUP");
         until("it is refused", Duration::from_secs(15), async || refused().await > before).await;
-        let log = cluster.center.log();
-        let told = log.lines().any(|line| line.contains("the new ones are refused") && line.contains(reason));
-        assert!(told, "{bad}: {log}");
+        // The log is written by a thread of its own.
+        until("the reason is told", Duration::from_secs(15), async || {
+            let log = cluster.center.log();
+            log.lines().any(|line| line.contains("the new ones are refused") && line.contains(reason))
+        })
+        .await;
         assert_eq!(center.get("example.com/a/@v/list").await.text(), "v1.0.0\n", "{bad}");
     }
     write(&file, &one, &two, "golang-local, one", "");
