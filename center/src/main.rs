@@ -10,6 +10,7 @@ mod cli;
 mod conditional;
 mod config;
 mod doctor;
+mod egress;
 mod envelope;
 mod error;
 mod finding;
@@ -20,6 +21,7 @@ mod reload;
 mod repository;
 mod respond;
 mod router;
+mod sealed;
 mod serve;
 mod store;
 mod sumdb;
@@ -66,6 +68,18 @@ fn main() -> ExitCode {
         Some(Command::Export(export)) => return cli::run(Errand::Export(Box::new(export))),
         Some(Command::Import(import)) => return cli::run(Errand::Import(Box::new(import))),
         Some(Command::Publish(publish)) => return cli::run(Errand::Publish(Box::new(publish))),
+        Some(Command::EgressConnect(arguments)) => {
+            return match egress::connect(&arguments) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(BINARY, EXIT_FAILED, &format_args!("{error:#}")),
+            };
+        }
+        Some(Command::Sealed(arguments)) => {
+            return match sealed::become_command(&arguments) {
+                Ok(never) => match never {},
+                Err(error) => fail(BINARY, EXIT_FAILED, &format_args!("{error:#}")),
+            };
+        }
     }
     let config = match run_checked(&cli.common, BINARY, &ALIASES, Config::check) {
         Ok(Some(config)) => config,

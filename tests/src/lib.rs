@@ -17,6 +17,7 @@
 mod authority;
 mod cluster;
 mod deadline;
+pub mod forge;
 pub mod frames;
 mod go_client;
 pub mod gosuite;

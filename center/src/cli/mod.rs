@@ -20,6 +20,8 @@ use self::carry::{Export, Import};
 use self::doctor::Doctor;
 use self::publish::Publish;
 use crate::BINARY;
+use crate::egress::ConnectArguments;
+use crate::sealed::SealedArguments;
 use crate::token::TokenCommand;
 
 /// What to do.
@@ -41,6 +43,12 @@ pub(crate) enum Command {
     Import(Import),
     /// Walk the steps of a request for a module, in a running center, and say where they stop
     Doctor(Doctor),
+    /// What ssh is told to reach its hosts by
+    #[command(hide = true)]
+    EgressConnect(ConnectArguments),
+    /// What programs that fetch are started by
+    #[command(hide = true)]
+    Sealed(SealedArguments),
 }
 
 /// A command that serves nothing.

@@ -16,3 +16,4 @@ mod sumdb;
 #[cfg(test)]
 mod tests;
 mod upload;
+pub(crate) mod webhook;

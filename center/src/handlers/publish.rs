@@ -32,7 +32,7 @@ pub(super) async fn publish(
     request: Request,
     identity: &str,
 ) -> Result<Response, Failure> {
-    if repository.kind() == RepositoryKind::Remote {
+    if matches!(repository.kind(), RepositoryKind::Private | RepositoryKind::Remote) {
         return Err(Failure::Method(READ_METHODS));
     }
     let (path, values) = matrix::split(path)?;
