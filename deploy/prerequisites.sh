@@ -30,6 +30,7 @@ openssl|openssl|makes the certificates of the tests
 git|git|the go command reads repositories with it; the Go team's scripts need it
 mercurial|hg|some of the Go team's scripts read a Mercurial repository
 prometheus|promtool|checks the recording and alert rules
+postgresql|/usr/lib/postgresql|several centers on one database; tests start clusters of their own
 xfsprogs|mkfs.xfs|a disk whose state at any instant can be copied, for losses of power
 P
     ;;
@@ -47,6 +48,7 @@ P
 
 is_there() { # COMMAND-OR-PATH
   case $1 in
+    /usr/lib/postgresql) compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ;;
     /usr/include/clang-c) compgen -G '/usr/lib/llvm-*/include/clang-c' >/dev/null || [ -e "$1" ] ;;
     /*) [ -e "$1" ] ;;
     *) command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] ;;

@@ -37,6 +37,9 @@ deny() { # Advisories need a database that may be out of reach; bans, licences a
   install_deny
   PATH=$tools/bin:$PATH cargo deny --log-level error check bans licenses sources
 }
+install_servers() { # a real server of S3, for the tests of several centers
+  PATH=$tools/bin:$PATH command -v versitygw >/dev/null || GOBIN=$tools/bin GOFLAGS= go install github.com/versity/versitygw/cmd/versitygw@v1.8.0
+}
 rules() {
   promtool check config prometheus/prometheus.yml
   promtool test rules prometheus/rules_test.yml
@@ -61,6 +64,7 @@ case ${1:?lint, test, deep or soak} in
     lint
     stage build 350 cargo build --quiet --workspace --bins
     stage 'build tests' 300 cargo test --quiet --workspace --no-run
+    stage 'servers' 240 install_servers
     stage 'api docs' 30 env RUSTDOCFLAGS='-D warnings' cargo doc --quiet --workspace --no-deps --document-private-items
     stage 'generated docs' 5 generated_docs
     stage 'prometheus rules' 5 rules
@@ -72,6 +76,7 @@ case ${1:?lint, test, deep or soak} in
   deep)
     stage prerequisites 60 deploy/prerequisites.sh build redis test
     stage build 1500 cargo build --quiet --workspace --bins
+    stage 'servers' 240 install_servers
     stage 'deep' 7200 tests/deep.sh docs/deep.md
     ;;
   soak)

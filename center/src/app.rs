@@ -39,7 +39,7 @@ impl App {
     /// Opens the store and builds everything on it, on the runtime it is called from. Asks nobody upstream.
     pub(crate) async fn build(config: &Config) -> anyhow::Result<Arc<Self>> {
         let access = Access::open(&config.access)?;
-        let store = Store::open(&StoreConfig { data_dir: config.data_dir.clone() })?;
+        let store = Store::connect(&StoreConfig { data_dir: config.data_dir.clone() }, &config.storage).await?;
         let via = Via::new();
         let client = http_client(ClientOptions { redirects_max: 3, ..ClientOptions::default() })
             .context("the HTTP client cannot be set up")?;

@@ -13,6 +13,7 @@ use shared::module::Patterns;
 use shared::telemetry::LogConfig;
 
 use crate::repository::{RepositoryKind, RepositorySettings, default_repositories};
+use crate::store::StorageSettings;
 use crate::sumdb::{DatabaseConfig, PUBLIC_KEY, name_of_key};
 
 /// Variables that set something deep in the default repositories without writing YAML.
@@ -28,8 +29,10 @@ pub(crate) const ALIASES: [(&str, &str); 3] = [
 pub(crate) struct Config {
     /// Address and port of the service; port 0 takes a free one.
     pub(crate) listen: String,
-    /// Directory for metadata and modules. Only one center may use it at a time.
+    /// Directory for metadata, modules and temporary files. Only one center may use it at a time.
     pub(crate) data_dir: PathBuf,
+    /// Where metadata and bodies are kept.
+    pub(crate) storage: StorageSettings,
     /// The repositories by name.
     pub(crate) repositories: BTreeMap<String, RepositorySettings>,
     /// Checksum databases.
@@ -47,6 +50,7 @@ impl Default for Config {
         Self {
             listen: "127.0.0.1:8081".to_owned(),
             data_dir: PathBuf::from("data/center"),
+            storage: StorageSettings::default(),
             repositories: default_repositories(),
             sumdb: SumdbSettings::default(),
             access: AccessConfig::default(),
@@ -116,6 +120,7 @@ impl Config {
     /// What the types cannot say. The message names the key.
     pub(crate) fn check(&self) -> Result<(), String> {
         check_listen(&self.listen)?;
+        self.storage.check().map_err(|why| format!("storage.{why}"))?;
         if self.repositories.is_empty() {
             return Err("repositories: there must be at least one".to_owned());
         }

@@ -1,6 +1,6 @@
 //! Building the repositories from what an operator said of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -55,6 +55,13 @@ impl Repositories {
                 store.for_each_version(name, |module, _, _| owners.claim(name, module)).await?;
             }
         }
+        let (locals, known) = (locals_of(settings), Arc::clone(&owners));
+        // What is published at another replica is owned from then on here too.
+        store.observe(move |change| {
+            if locals.contains(&change.repo) {
+                known.claim(&change.repo, &change.module_id);
+            }
+        });
         let parts = Parts { settings, store, owners: &owners, verifier, via, figures: Figures::new() };
         let mut by_name = BTreeMap::new();
         for name in settings.keys() {
@@ -208,6 +215,11 @@ impl Parts<'_> {
         }
         logs
     }
+}
+
+fn locals_of(settings: &BTreeMap<String, RepositorySettings>) -> BTreeSet<String> {
+    let locals = settings.iter().filter(|(_, settings)| settings.kind == RepositoryKind::Local);
+    locals.map(|(name, _)| name.clone()).collect()
 }
 
 /// A key that its kind does not know would be a misunderstanding in silence.

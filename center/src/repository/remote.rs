@@ -190,6 +190,11 @@ impl Remote {
         self.store.commit_version(subject, version.as_str(), &bodies, decide).await
     }
 
+    /// What a fetch is called among all replicas, of which one does it at a time.
+    fn work_on(&self, request: &ModuleRequest) -> String {
+        format!("{} {} {}", self.name, request.module, request.artefact.file_name())
+    }
+
     fn subject<'a>(&'a self, module: &'a ModulePath) -> Subject<'a> {
         Subject { repository: &self.name, logs: &self.logs, module: module.as_str() }
     }

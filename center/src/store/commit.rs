@@ -11,6 +11,7 @@ use shared::digest::Digest;
 use super::blob::Placed;
 use super::change_log::{encode, now_ms};
 use super::engine::{Batch, Place};
+use super::lease::fence;
 use super::metadata::{IdentityRecord, MutableRecord, VersionRecord, decode};
 use super::{Store, StoreError, family, keys};
 
@@ -106,7 +107,7 @@ impl Store {
             told = !batch.changes.is_empty();
             Ok(Some(batch))
         };
-        self.inner.engine.commit(&reads, &mut attempt).await?;
+        self.inner.engine.commit(&reads, fence().as_ref(), &mut attempt).await?;
         if let Some(error) = refusal {
             return Err(error);
         }
@@ -142,7 +143,7 @@ impl Store {
             batch.sync = told;
             Ok(Some(batch))
         };
-        self.inner.engine.commit(&reads, &mut attempt).await?;
+        self.inner.engine.commit(&reads, fence().as_ref(), &mut attempt).await?;
         if told {
             self.trim_sometimes(subject.logs).await;
         }
@@ -187,6 +188,3 @@ fn to_change(subject: Subject<'_>, event: Event) -> Change {
         traceparent: None,
     }
 }
-
-#[cfg(test)]
-mod tests;

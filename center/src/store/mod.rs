@@ -7,12 +7,17 @@
 mod blob;
 mod change_log;
 mod commit;
+#[cfg(test)]
+mod conformance;
 mod engine;
 mod keys;
+mod lease;
 mod manifest;
 mod metadata;
+mod settings;
 mod trim;
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,9 +28,10 @@ pub(crate) use self::blob::{BlobRef, Blobs, NewBody, Placed, Stored};
 use self::change_log::Logs;
 pub(crate) use self::change_log::{ChangeLog, ReadError, from_ms, now_ms, to_ms};
 pub(crate) use self::commit::{Decision, Draft, Event, MutableEffects, Subject};
-use self::engine::{Engine, Rocks};
+use self::engine::{Engine, Postgres, Rocks};
 pub(crate) use self::manifest::Manifest;
 pub(crate) use self::metadata::{MutableOutcome, MutableRecord, Tombstone, VersionRecord};
+pub(crate) use self::settings::StorageSettings;
 
 /// Where and how the store keeps things.
 #[derive(Debug, Clone)]
@@ -48,6 +54,15 @@ pub(crate) enum StoreError {
     /// RocksDB failed.
     #[error("metadata: {0}")]
     Metadata(#[from] rocksdb::Error),
+    /// PostgreSQL failed or cannot be reached.
+    #[error("metadata: {0}")]
+    Database(String),
+    /// What is configured cannot be used.
+    #[error("{0}")]
+    Unusable(String),
+    /// Another replica has taken over what was being done.
+    #[error("another replica has taken over")]
+    Fenced,
     /// A task of the store ended early: the center is stopping, or it panicked.
     #[error("a storage task ended early: {0}")]
     Task(String),
@@ -83,6 +98,8 @@ struct StoreInner {
     blobs: Blobs,
     spool: PathBuf,
     manifests: Mutex<manifest::ManifestCache>,
+    /// Keeps other centers out of the data directory for as long as this one lives.
+    _lock: File,
 }
 
 /// The families of keys, one subject each.
@@ -106,24 +123,50 @@ pub(crate) mod family {
 }
 
 impl Store {
-    /// Opens the store, creating what is missing, and removes what interrupted fills left.
+    /// Opens a store that lies entirely in the data directory.
+    #[cfg(test)]
     pub(crate) fn open(config: &StoreConfig) -> Result<Self, StoreError> {
-        let root = &config.data_dir;
-        let (spool, metadata, blobs) = (root.join("spool"), root.join("metadata"), root.join("blobs"));
-        for directory in [root, &spool, &blobs] {
-            make_directory(directory)?;
-        }
         let logs = Arc::<Logs>::default();
-        let engine = Rocks::open(&metadata, Arc::clone(&logs))?;
-        // Only now: the database's lock proves that no other center is writing into the spool.
+        let (engine, lock) = Self::open_embedded(config, &logs)?;
+        Self::build(config, &StorageSettings::default(), engine, logs, lock)
+    }
+
+    /// Opens the store, creating what is missing, and removes what interrupted fills left.
+    pub(crate) async fn connect(config: &StoreConfig, settings: &StorageSettings) -> Result<Self, StoreError> {
+        let logs = Arc::<Logs>::default();
+        if !settings.is_shared() {
+            let (engine, lock) = Self::open_embedded(config, &logs)?;
+            return Self::build(config, settings, engine, logs, lock);
+        }
+        make_directory(&config.data_dir)?;
+        let lock = lock_directory(&config.data_dir)?;
+        if settings.blobs.url.is_empty() {
+            tracing::warn!("storage.blobs.url is not set: another center on this database would not find the bodies");
+        }
+        let engine = Postgres::open(&settings.address()?, Arc::clone(&logs)).await?;
+        Self::build(config, settings, Box::new(engine), logs, lock)
+    }
+
+    fn open_embedded(config: &StoreConfig, logs: &Arc<Logs>) -> Result<(Box<dyn Engine>, File), StoreError> {
+        make_directory(&config.data_dir)?;
+        let lock = lock_directory(&config.data_dir)?;
+        let engine = Rocks::open(&config.data_dir.join("metadata"), Arc::clone(logs))?;
+        Ok((Box::new(engine), lock))
+    }
+
+    fn build(
+        config: &StoreConfig,
+        settings: &StorageSettings,
+        engine: Box<dyn Engine>,
+        logs: Arc<Logs>,
+        lock: File,
+    ) -> Result<Self, StoreError> {
+        let spool = config.data_dir.join("spool");
+        make_directory(&spool)?;
+        // The lock proves that no other center is writing into the spool.
         empty_directory(&spool)?;
-        let inner = StoreInner {
-            engine: Box::new(engine),
-            logs,
-            blobs: Blobs::open(&blobs)?,
-            spool,
-            manifests: Mutex::default(),
-        };
+        let blobs = Blobs::open(&settings.blobs, &config.data_dir.join("blobs"), !settings.is_shared())?;
+        let inner = StoreInner { engine, logs, blobs, spool, manifests: Mutex::default(), _lock: lock };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -153,6 +196,21 @@ fn make_directory(path: &Path) -> Result<(), StoreError> {
         path: path.to_owned(),
         reason: format!("cannot create it: {error}; set another data directory or correct its permissions"),
     })
+}
+
+/// Locks the data directory against other processes, and other stores of this one.
+fn lock_directory(path: &Path) -> Result<File, StoreError> {
+    let failed = |reason: String| StoreError::Directory { path: path.to_owned(), reason };
+    let file = File::create(path.join("lock")).map_err(|error| {
+        failed(format!("cannot write into it: {error}; check its owner, its permissions and the free space"))
+    })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(failed("it is in use by another process; stop that one or set another data directory".to_owned()))
+        }
+        Err(TryLockError::Error(error)) => Err(failed(format!("cannot lock it: {error}"))),
+    }
 }
 
 fn empty_directory(path: &Path) -> Result<(), StoreError> {

@@ -86,7 +86,16 @@ impl Remote {
     }
 
     async fn fill(self: Arc<Self>, request: ModuleRequest, version: Version, writer: FillWriter<FillHead>) {
-        // Between a request's look into the store and its joining a flight, the flight before may have landed.
+        let (store, what) = (self.store.clone(), self.work_on(&request));
+        if let Err(error) = store.alone(&what, self.fill_alone(request, version, writer)).await {
+            // The writer is gone, and with it the fill.
+            tracing::warn!(what, %error, "a fill could not begin");
+        }
+    }
+
+    async fn fill_alone(self: Arc<Self>, request: ModuleRequest, version: Version, writer: FillWriter<FillHead>) {
+        // Between a request's look into the store and its joining a flight, the flight before may have landed, here or at another
+        // replica.
         match self.held(&request, &version, CacheStatus::Hit).await {
             Ok(None) => {}
             // A dropped writer is an abandoned fill, upon which the request looks into the store again.
