@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use http::Uri;
 
 use crate::app::App;
 use crate::envelope::envelop;
 use crate::error::{Failure, READ_METHODS};
-use crate::handlers::{changes, manifest, module, status};
+use crate::handlers::{changes, manifest, module, status, upkeep};
 
 /// The routes, with what stands around each request.
 pub(crate) fn routes(app: &Arc<App>) -> Router {
@@ -28,6 +28,8 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
         .route("/api/v1/repos/{repository}/changes", get(changes::changes))
         .route("/api/v1/repos/{repository}/manifest", get(manifest::root))
         .route("/api/v1/repos/{repository}/manifest/{bucket}", get(manifest::bucket))
+        .route("/api/v1/gc", post(upkeep::collect).fallback(async || Failure::Method("POST")))
+        .route("/api/v1/verify", post(upkeep::verify).fallback(async || Failure::Method("POST")))
         // Modules and checksum databases: GET and HEAD read, PUT publishes, DELETE and POST …/restore tombstone and lift it.
         .route("/api/go/{repository}/{*path}", any(module::module))
         .route("/artifactory/api/go/{repository}/{*path}", any(module::module))

@@ -6,5 +6,7 @@ pub(crate) mod module;
 mod publish;
 pub(crate) mod status;
 mod sumdb;
+pub(crate) mod upkeep;
+
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use http::HeaderValue;
+use shared::digest::Digest;
 use shared::fill::Flights;
 use shared::module::Patterns;
 use tokio::runtime::Handle;
@@ -55,11 +56,14 @@ impl Repositories {
                 store.for_each_version(name, |module, _, _| owners.claim(name, module)).await?;
             }
         }
-        let (locals, known) = (locals_of(settings), Arc::clone(&owners));
+        let (locals, known, renewed) = (locals_of(settings), Arc::clone(&owners), store.weak());
         // What is published at another replica is owned from then on here too.
         store.observe(move |change| {
-            if locals.contains(&change.repo) {
+            if locals.contains(&change.repo) && !known.owns(&change.repo, &change.module_id) {
                 known.claim(&change.repo, &change.module_id);
+                if let Some(store) = renewed() {
+                    renew(store, change.module_id.clone());
+                }
             }
         });
         let parts = Parts { settings, store, owners: &owners, verifier, via, figures: Figures::new() };
@@ -123,7 +127,8 @@ impl Parts<'_> {
             }
         };
         let (store, owners) = (self.store.clone(), Arc::clone(self.owners));
-        let repository = Arc::new(Repository { name: name.to_owned(), store, owners, inner });
+        let rules = Digest::of(format!("{:?}", self.settings).as_bytes());
+        let repository = Arc::new(Repository { name: name.to_owned(), store, owners, rules, inner });
         built.insert(name.to_owned(), Arc::clone(&repository));
         Ok(repository)
     }
@@ -215,6 +220,15 @@ impl Parts<'_> {
         }
         logs
     }
+}
+
+/// Has the manifests follow a path's new owner. Behind: the head that tells of it need not wait.
+fn renew(store: Store, path: String) {
+    tokio::spawn(async move {
+        if let Err(error) = store.renew_manifests(&path).await {
+            tracing::warn!(path, %error, "the manifests could not be renewed");
+        }
+    });
 }
 
 fn locals_of(settings: &BTreeMap<String, RepositorySettings>) -> BTreeSet<String> {

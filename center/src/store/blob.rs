@@ -151,6 +151,35 @@ impl Blobs {
         }
     }
 
+    /// All blobs, in no particular order.
+    pub(super) fn list(&self) -> BoxStream<'static, Result<BlobRef, StoreError>> {
+        let blob = |meta: object_store::ObjectMeta| {
+            let digest = meta.location.filename().and_then(|name| name.parse().ok());
+            // What lies elsewhere was set aside.
+            let digest = digest.filter(|digest| meta.location == location(digest))?;
+            Some(Ok(BlobRef { digest, len: meta.size }))
+        };
+        let listed = self.objects.list(None);
+        listed
+            .filter_map(move |meta| std::future::ready(meta.map_or_else(|error| Some(Err(failed(error))), blob)))
+            .boxed()
+    }
+
+    /// Removes a blob. That it is not there is no error.
+    pub(super) async fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
+        match self.objects.delete(&location(digest)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Takes a damaged blob out of service, for whoever wants to look at it.
+    pub(super) async fn set_aside(&self, digest: &Digest) -> Result<(), StoreError> {
+        let aside = ObjectPath::from(format!("damaged/{}", digest.hex()));
+        self.objects.copy(&location(digest), &aside).await.map_err(failed)?;
+        self.remove(digest).await
+    }
+
     /// Writes a body unless it is there. When this returns it is on disk, its directory too.
     async fn put(&self, body: &NewBody, digest: &Digest) -> Result<(), StoreError> {
         let blob = BlobRef { digest: *digest, len: body.len() };
@@ -191,6 +220,7 @@ impl Store {
     pub(crate) async fn place(&self, body: NewBody, modified_ms: u64) -> Result<Placed, StoreError> {
         let stored = Stored { digest: body.digest(), len: body.len(), modified_ms };
         if !stored.is_small() {
+            self.acquit(&stored.digest).await?;
             self.blobs().put(&body, &stored.digest).await?;
             return Ok(Placed { stored, small: None });
         }

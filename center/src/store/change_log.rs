@@ -1,7 +1,6 @@
 //! The change log of a repository: records numbered without holes, each in the same batch as the change it tells of.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Mutex, RwLock};
@@ -9,8 +8,7 @@ use serde::{Deserialize, Serialize};
 use shared::change::{Change, ChangeId};
 use tokio::sync::watch;
 
-use super::engine::Batch;
-use super::{Store, StoreError, family};
+use super::{Store, StoreError};
 
 /// What is persisted of a log beside its records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,8 +37,6 @@ struct LogState {
 #[derive(Default)]
 pub(super) struct Logs {
     by_repository: Mutex<HashMap<String, LogState>>,
-    /// Counts the commits of versions, so that a manifest knows whether it is still true.
-    commits: AtomicU64,
     observers: RwLock<Vec<Observer>>,
 }
 
@@ -67,19 +63,11 @@ impl Logs {
     /// Tells of a change that another process committed, before its id is shown as the head.
     pub(super) fn observe(&self, change: &Change) {
         self.observers.read().iter().for_each(|observer| observer(change));
-        self.commits.fetch_add(1, Ordering::Release);
     }
 
-    /// Notes what was committed, after it was.
-    pub(super) fn wrote(&self, batch: &Batch) {
-        if batch.puts.iter().any(|((family, _), _)| *family == family::VERSIONS) {
-            self.commits.fetch_add(1, Ordering::Release);
-        }
-    }
-
-    /// How many commits of versions there were.
-    pub(super) fn commits(&self) -> u64 {
-        self.commits.load(Ordering::Acquire)
+    /// The names of the open logs.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.by_repository.lock().keys().cloned().collect()
     }
 }
 

@@ -3,6 +3,7 @@
 //! The servers are real ones, each test with its own: PostgreSQL as Debian has it, an S3 server over files.
 
 mod bodies;
+mod collection;
 mod commits;
 mod replicas;
 
@@ -86,11 +87,14 @@ async fn suite(ground: &Ground) {
     commits::suite(ground).await;
     let store = ground.open().await;
     bodies::suite(&store).await;
+    collection::suite(&store).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rocksdb_and_a_directory() {
-    suite(&Ground::embedded()).await;
+    let ground = Ground::embedded();
+    suite(&ground).await;
+    collection::damage(&ground.open().await, &ground.directory.path().join("data/blobs")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! The records that are kept about versions and mutable answers, and how they are read.
 
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -135,22 +136,33 @@ impl Store {
         value.map(|value| decode(key, &value)).transpose()
     }
 
-    /// Visits the entries below a prefix, page by page: what is written meanwhile may or may not be seen.
-    async fn scan<T: DeserializeOwned>(
+    /// Visits the entries below a prefix: what is written meanwhile may or may not be seen.
+    pub(super) async fn scan<T: DeserializeOwned>(
         &self,
         family: &'static str,
         prefix: &[u8],
         mut visit: impl FnMut(&str, &str, T) + Send,
     ) -> Result<(), StoreError> {
+        self.pages(family, prefix, |key, value| {
+            let (module, name) = keys::split(key).ok_or_else(|| StoreError::foreign_key(key))?;
+            visit(module, name, decode(key, value)?);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Visits keys and values below a prefix, page by page.
+    pub(super) async fn pages(
+        &self,
+        family: &'static str,
+        prefix: &[u8],
+        mut visit: impl FnMut(&[u8], &Bytes) -> Result<(), StoreError> + Send,
+    ) -> Result<(), StoreError> {
         let mut after = Vec::new();
         loop {
             let page = self.inner.engine.scan(family, prefix, &after, PAGE).await?;
             for (key, value) in &page {
-                let (module, name) = keys::split(key).ok_or_else(|| StoreError::Record {
-                    key: String::from_utf8_lossy(key).into_owned(),
-                    reason: "the key is not one of ours".to_owned(),
-                })?;
-                visit(module, name, decode(key, value)?);
+                visit(key, value)?;
             }
             match page.into_iter().nth(PAGE - 1) {
                 Some((last, _)) => after = last,

@@ -5,7 +5,9 @@
 //! that nothing refers to.
 
 mod blob;
+mod bodies;
 mod change_log;
+mod collect;
 mod commit;
 #[cfg(test)]
 mod conformance;
@@ -16,22 +18,26 @@ mod manifest;
 mod metadata;
 mod settings;
 mod trim;
+mod verify;
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 
 pub(crate) use self::blob::{BlobRef, Blobs, NewBody, Placed, Stored};
+pub(crate) use self::bodies::Referrer;
 use self::change_log::Logs;
 pub(crate) use self::change_log::{ChangeLog, ReadError, from_ms, now_ms, to_ms};
+pub(crate) use self::collect::Collected;
 pub(crate) use self::commit::{Decision, Draft, Event, MutableEffects, Subject};
 use self::engine::{Engine, Postgres, Rocks};
-pub(crate) use self::manifest::Manifest;
+pub(crate) use self::manifest::{Manifest, View};
 pub(crate) use self::metadata::{MutableOutcome, MutableRecord, Tombstone, VersionRecord};
 pub(crate) use self::settings::StorageSettings;
+pub(crate) use self::verify::{Damage, Damaged};
 
 /// Where and how the store keeps things.
 #[derive(Debug, Clone)]
@@ -80,6 +86,14 @@ pub(crate) enum StoreError {
 }
 
 impl StoreError {
+    /// A key stands where none of ours should.
+    fn foreign_key(key: &[u8]) -> Self {
+        Self::Record {
+            key: String::from_utf8_lossy(key).replace('\0', " "),
+            reason: "the key is not one of ours".to_owned(),
+        }
+    }
+
     /// A log is used before it was opened.
     fn no_log(repository: &str) -> Self {
         Self::Record { key: repository.to_owned(), reason: "its change log is not open".to_owned() }
@@ -97,9 +111,8 @@ struct StoreInner {
     logs: Arc<Logs>,
     blobs: Blobs,
     spool: PathBuf,
-    manifests: Mutex<manifest::ManifestCache>,
-    /// Keeps other centers out of the data directory for as long as this one lives.
-    _lock: File,
+    /// Keeps other centers out of the data directory for as long as this one lives. RocksDB has a lock of its own.
+    _lock: Option<File>,
 }
 
 /// The families of keys, one subject each.
@@ -118,8 +131,17 @@ pub(crate) mod family {
     pub(super) const SMALL: &str = "small";
     /// What the proxied checksum databases need kept.
     pub(super) const SUMDB: &str = "sumdb";
+    /// SHA-256 of a body that nothing refers to → why it will go.
+    pub(super) const CONDEMNED: &str = "condemned";
+    /// repository, bucket, module, version → lines of the manifest.
+    pub(super) const LINES: &str = "lines";
+    /// repository, bucket → how often it has changed.
+    pub(super) const GENERATIONS: &str = "generations";
+    /// repository → its digests as they were computed last.
+    pub(super) const MANIFESTS: &str = "manifests";
     /// All of them.
-    pub(super) const ALL: [&str; 7] = [VERSIONS, IDENTITY, MUTABLES, CHANGES, LOGS, SMALL, SUMDB];
+    pub(super) const ALL: [&str; 11] =
+        [VERSIONS, IDENTITY, MUTABLES, CHANGES, LOGS, SMALL, SUMDB, CONDEMNED, LINES, GENERATIONS, MANIFESTS];
 }
 
 impl Store {
@@ -127,31 +149,34 @@ impl Store {
     #[cfg(test)]
     pub(crate) fn open(config: &StoreConfig) -> Result<Self, StoreError> {
         let logs = Arc::<Logs>::default();
-        let (engine, lock) = Self::open_embedded(config, &logs)?;
-        Self::build(config, &StorageSettings::default(), engine, logs, lock)
+        let engine = Self::open_embedded(config, &logs)?;
+        Self::build(config, &StorageSettings::default(), engine, logs, None)
     }
 
     /// Opens the store, creating what is missing, and removes what interrupted fills left.
     pub(crate) async fn connect(config: &StoreConfig, settings: &StorageSettings) -> Result<Self, StoreError> {
         let logs = Arc::<Logs>::default();
         if !settings.is_shared() {
-            let (engine, lock) = Self::open_embedded(config, &logs)?;
-            return Self::build(config, settings, engine, logs, lock);
+            let engine = Self::open_embedded(config, &logs)?;
+            let store = Self::build(config, settings, engine, logs, None)?;
+            store.index_once().await?;
+            return Ok(store);
         }
         make_directory(&config.data_dir)?;
-        let lock = lock_directory(&config.data_dir)?;
+        let lock = lock_directory(&config.data_dir).await?;
         if settings.blobs.url.is_empty() {
             tracing::warn!("storage.blobs.url is not set: another center on this database would not find the bodies");
         }
         let engine = Postgres::open(&settings.address()?, Arc::clone(&logs)).await?;
-        Self::build(config, settings, Box::new(engine), logs, lock)
+        let store = Self::build(config, settings, Box::new(engine), logs, Some(lock))?;
+        store.alone("index of manifests", store.index_once()).await??;
+        Ok(store)
     }
 
-    fn open_embedded(config: &StoreConfig, logs: &Arc<Logs>) -> Result<(Box<dyn Engine>, File), StoreError> {
+    fn open_embedded(config: &StoreConfig, logs: &Arc<Logs>) -> Result<Box<dyn Engine>, StoreError> {
         make_directory(&config.data_dir)?;
-        let lock = lock_directory(&config.data_dir)?;
         let engine = Rocks::open(&config.data_dir.join("metadata"), Arc::clone(logs))?;
-        Ok((Box::new(engine), lock))
+        Ok(Box::new(engine))
     }
 
     fn build(
@@ -159,15 +184,21 @@ impl Store {
         settings: &StorageSettings,
         engine: Box<dyn Engine>,
         logs: Arc<Logs>,
-        lock: File,
+        lock: Option<File>,
     ) -> Result<Self, StoreError> {
         let spool = config.data_dir.join("spool");
         make_directory(&spool)?;
-        // The lock proves that no other center is writing into the spool.
+        // A lock proves that no other center is writing into the spool.
         empty_directory(&spool)?;
         let blobs = Blobs::open(&settings.blobs, &config.data_dir.join("blobs"), !settings.is_shared())?;
-        let inner = StoreInner { engine, logs, blobs, spool, manifests: Mutex::default(), _lock: lock };
+        let inner = StoreInner { engine, logs, blobs, spool, _lock: lock };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The store, for as long as somebody else keeps it open.
+    pub(crate) fn weak(&self) -> impl Fn() -> Option<Self> + Send + Sync + use<> {
+        let inner = Arc::downgrade(&self.inner);
+        move || inner.upgrade().map(|inner| Self { inner })
     }
 
     /// The directory for temporary files of fills and uploads: on the file system of the blobs, emptied at start.
@@ -198,18 +229,28 @@ fn make_directory(path: &Path) -> Result<(), StoreError> {
     })
 }
 
+/// How long a center may take to end whose place another takes.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Locks the data directory against other processes, and other stores of this one.
-fn lock_directory(path: &Path) -> Result<File, StoreError> {
+async fn lock_directory(path: &Path) -> Result<File, StoreError> {
     let failed = |reason: String| StoreError::Directory { path: path.to_owned(), reason };
     let file = File::create(path.join("lock")).map_err(|error| {
         failed(format!("cannot write into it: {error}; check its owner, its permissions and the free space"))
     })?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(failed("it is in use by another process; stop that one or set another data directory".to_owned()))
+    let started = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if started.elapsed() < LOCK_PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Err(TryLockError::WouldBlock) => {
+                let used = "it is in use by another process; stop that one or set another data directory";
+                return Err(failed(used.to_owned()));
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(format!("cannot lock it: {error}"))),
         }
-        Err(TryLockError::Error(error)) => Err(failed(format!("cannot lock it: {error}"))),
     }
 }
 

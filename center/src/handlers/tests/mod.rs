@@ -4,6 +4,7 @@ mod feed;
 mod publishing;
 mod reading;
 mod sumdb;
+mod upkeep;
 mod wire;
 
 use std::collections::HashMap;
@@ -34,6 +35,8 @@ pub(super) struct Center {
     pub(super) token: String,
     /// `Bearer …` with read alone.
     pub(super) reader: String,
+    /// `Bearer …` for administration.
+    pub(super) admin: String,
     _directory: tempfile::TempDir,
 }
 
@@ -76,6 +79,7 @@ impl Center {
             TokenFile::append(&tokens, entry).unwrap();
             format!("Bearer {}", token.plain)
         };
+        let admin = add("admin", &[Grant::Admin]);
         let (token, reader) = (add("ci", &[Grant::Write, Grant::Delete]), add("reader", &[Grant::Read]));
         let mut config = Config {
             data_dir: directory.path().join("data"),
@@ -86,7 +90,7 @@ impl Center {
         change(&mut config);
         config.check().unwrap();
         let app = App::build(&config).await.unwrap();
-        Self { router: routes(&app), app, token, reader, _directory: directory }
+        Self { router: routes(&app), app, token, reader, admin, _directory: directory }
     }
 
     pub(super) async fn respond(&self, request: Request<Body>) -> Response {

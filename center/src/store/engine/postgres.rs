@@ -68,7 +68,6 @@ impl Postgres {
         for (log, head) in heads {
             self.logs.advance(&log, head);
         }
-        self.logs.wrote(&batch);
         Ok(())
     }
 }

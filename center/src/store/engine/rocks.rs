@@ -186,7 +186,6 @@ impl RocksShared {
         for (log, head) in heads {
             self.logs.advance(log, head);
         }
-        self.logs.wrote(batch);
         Ok(())
     }
 
