@@ -53,7 +53,7 @@ impl Repositories {
             store.open_log(name).await?;
             if settings.kind == RepositoryKind::Local {
                 // What was once published stays owned, also when every version of it is tombstoned.
-                store.for_each_version(name, |module, _, _| owners.claim(name, module)).await?;
+                store.for_each_module(name, |module| owners.claim(name, module)).await?;
             }
         }
         let (locals, known, renewed) = (locals_of(settings), Arc::clone(&owners), store.weak());

@@ -6,6 +6,7 @@ mod bodies;
 mod collection;
 mod commits;
 mod replicas;
+mod scale;
 
 use std::path::Path;
 

@@ -25,6 +25,11 @@ pub(super) fn line(repository: &str, bucket: usize, module: &str, version: &str)
     joined(&[repository, &format!("{bucket:02x}"), module, version])
 }
 
+/// Key of a module of a repository.
+pub(super) fn module(repository: &str, module: &str) -> Vec<u8> {
+    joined(&[repository, module])
+}
+
 /// Key of the generation of a bucket.
 pub(super) fn generation(repository: &str, bucket: usize) -> Vec<u8> {
     joined(&[repository, &format!("{bucket:02x}")])

@@ -185,7 +185,7 @@ pub(super) fn generation_of(repository: &str, module: &str) -> Place {
     generation_at(repository, bucket_of(module))
 }
 
-/// Adds to a batch what a commit changes of the manifest.
+/// Adds to a batch what a commit changes of the manifest, and the module if it is a new one.
 pub(super) fn note(
     batch: &mut Batch,
     (repository, module, version): (&str, &str, &str),
@@ -195,6 +195,9 @@ pub(super) fn note(
     let (old, new) = (lines_of(module, version, before), lines_of(module, version, after));
     if old == new {
         return;
+    }
+    if old.is_empty() {
+        batch.puts.push(((family::MODULES, keys::module(repository, module)), Bytes::new()));
     }
     let place = (family::LINES, keys::line(repository, bucket_of(module), module, version));
     batch.puts.push((place, new.into_bytes().into()));

@@ -103,6 +103,20 @@ impl Store {
         self.scan(family::VERSIONS, &keys::repository(repository), visit).await
     }
 
+    /// Visits the modules of which a repository has versions, in the order of their paths.
+    pub(crate) async fn for_each_module(
+        &self,
+        repository: &str,
+        mut visit: impl FnMut(&str) + Send,
+    ) -> Result<(), StoreError> {
+        let prefix = keys::repository(repository);
+        self.pages(family::MODULES, &prefix, |key, _| {
+            visit(std::str::from_utf8(&key[prefix.len()..]).map_err(|_| StoreError::foreign_key(key))?);
+            Ok(())
+        })
+        .await
+    }
+
     /// The recorded identity of a version; empty if there is none.
     pub(crate) async fn identity(&self, module: &str, version: &str) -> Result<IdentityRecord, StoreError> {
         let found = self.record(family::IDENTITY, &keys::identity(module, version)).await?;

@@ -133,6 +133,8 @@ pub(crate) mod family {
     pub(super) const SUMDB: &str = "sumdb";
     /// SHA-256 of a body that nothing refers to → why it will go.
     pub(super) const CONDEMNED: &str = "condemned";
+    /// repository, module → nothing: it has versions.
+    pub(super) const MODULES: &str = "modules";
     /// repository, bucket, module, version → lines of the manifest.
     pub(super) const LINES: &str = "lines";
     /// repository, bucket → how often it has changed.
@@ -140,8 +142,8 @@ pub(crate) mod family {
     /// repository → its digests as they were computed last.
     pub(super) const MANIFESTS: &str = "manifests";
     /// All of them.
-    pub(super) const ALL: [&str; 11] =
-        [VERSIONS, IDENTITY, MUTABLES, CHANGES, LOGS, SMALL, SUMDB, CONDEMNED, LINES, GENERATIONS, MANIFESTS];
+    pub(super) const ALL: [&str; 12] =
+        [VERSIONS, IDENTITY, MUTABLES, CHANGES, LOGS, SMALL, SUMDB, CONDEMNED, MODULES, LINES, GENERATIONS, MANIFESTS];
 }
 
 impl Store {
