@@ -37,8 +37,10 @@ deny() { # Advisories need a database that may be out of reach; bans, licences a
   install_deny
   PATH=$tools/bin:$PATH cargo deny --log-level error check bans licenses sources
 }
-install_servers() { # a real server of S3, for the tests of several centers
-  PATH=$tools/bin:$PATH command -v versitygw >/dev/null || GOBIN=$tools/bin GOFLAGS= go install github.com/versity/versitygw/cmd/versitygw@v1.8.0
+install_servers() { # for the tests of the storage: a real server of S3, and Microsoft's own emulation of Azure's
+  [ -x "$tools/bin/versitygw" ] || GOBIN=$tools/bin GOFLAGS= go install github.com/versity/versitygw/cmd/versitygw@v1.8.0
+  [ -e "$tools/azurite/node_modules/.bin/azurite-blob" ] ||
+    npm install --silent --no-audit --no-fund --prefix "$tools/azurite" azurite@3.35.0
 }
 rules() {
   promtool check config prometheus/prometheus.yml

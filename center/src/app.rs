@@ -1,5 +1,6 @@
 //! Everything a running center consists of, built once.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -11,6 +12,7 @@ use crate::config::{Config, LimitSettings};
 use crate::envelope::Via;
 use crate::error::Failure;
 use crate::metrics::Metrics;
+use crate::repository::retention::RetentionRule;
 use crate::repository::{Repositories, Repository};
 use crate::store::{Store, StoreConfig};
 use crate::sumdb::Sumdb;
@@ -23,6 +25,8 @@ pub(crate) struct App {
     pub(crate) store: Store,
     /// The repositories by name.
     pub(crate) repositories: Repositories,
+    /// What of the repositories goes.
+    pub(crate) retention: BTreeMap<String, RetentionRule>,
     /// The checksum databases.
     pub(crate) sumdb: Arc<Sumdb>,
     /// Tokens and grants.
@@ -40,6 +44,7 @@ impl App {
     pub(crate) async fn build(config: &Config) -> anyhow::Result<Arc<Self>> {
         let access = Access::open(&config.access)?;
         let store = Store::connect(&StoreConfig { data_dir: config.data_dir.clone() }, &config.storage).await?;
+        store.write_uses_behind();
         let via = Via::new();
         let client = http_client(ClientOptions { redirects_max: 3, ..ClientOptions::default() })
             .context("the HTTP client cannot be set up")?;
@@ -61,6 +66,7 @@ impl App {
             limits: config.limits.clone(),
             store,
             repositories,
+            retention: config.retention.clone(),
             sumdb,
             access,
             metrics: Metrics::new(),

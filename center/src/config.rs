@@ -12,6 +12,7 @@ use shared::config::{ByteSize, Period};
 use shared::module::Patterns;
 use shared::telemetry::LogConfig;
 
+use crate::repository::retention::RetentionRule;
 use crate::repository::{RepositoryKind, RepositorySettings, default_repositories};
 use crate::store::StorageSettings;
 use crate::sumdb::{DatabaseConfig, PUBLIC_KEY, name_of_key};
@@ -33,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// Where metadata and bodies are kept.
     pub(crate) storage: StorageSettings,
+    /// By repository, which versions go because nobody needs them any more. Without a rule nothing does.
+    pub(crate) retention: BTreeMap<String, RetentionRule>,
     /// The repositories by name.
     pub(crate) repositories: BTreeMap<String, RepositorySettings>,
     /// Checksum databases.
@@ -51,6 +54,7 @@ impl Default for Config {
             listen: "127.0.0.1:8081".to_owned(),
             data_dir: PathBuf::from("data/center"),
             storage: StorageSettings::default(),
+            retention: BTreeMap::new(),
             repositories: default_repositories(),
             sumdb: SumdbSettings::default(),
             access: AccessConfig::default(),
@@ -123,6 +127,9 @@ impl Config {
         self.storage.check().map_err(|why| format!("storage.{why}"))?;
         if self.repositories.is_empty() {
             return Err("repositories: there must be at least one".to_owned());
+        }
+        if let Some(name) = self.retention.keys().find(|name| !self.repositories.contains_key(*name)) {
+            return Err(format!("retention.{name}: there is no repository {name:?}"));
         }
         for (name, repository) in &self.repositories {
             self.check_repository(name, repository).map_err(|why| format!("repositories.{name}: {why}"))?;

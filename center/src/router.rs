@@ -29,6 +29,7 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
         .route("/api/v1/repos/{repository}/manifest", get(manifest::root))
         .route("/api/v1/repos/{repository}/manifest/{bucket}", get(manifest::bucket))
         .route("/api/v1/gc", post(upkeep::collect).fallback(async || Failure::Method("POST")))
+        .route("/api/v1/retention", post(upkeep::retain).fallback(async || Failure::Method("POST")))
         .route("/api/v1/verify", post(upkeep::verify).fallback(async || Failure::Method("POST")))
         // Modules and checksum databases: GET and HEAD read, PUT publishes, DELETE and POST …/restore tombstone and lift it.
         .route("/api/go/{repository}/{*path}", any(module::module))

@@ -15,10 +15,12 @@
 //! ```
 
 mod authority;
+mod azure_server;
 mod cluster;
 mod deadline;
 pub mod frames;
 mod go_client;
+mod google_server;
 pub mod gosuite;
 mod lone_edge;
 mod module_zip;
@@ -36,9 +38,11 @@ pub mod soak;
 mod web;
 
 pub use authority::Authority;
+pub use azure_server::AzureServer;
 pub use cluster::{Cluster, ClusterBuilder};
 pub use deadline::{until, until_some};
 pub use go_client::{GoClient, GoOutput, public_mirror};
+pub use google_server::GoogleServer;
 pub use lone_edge::{LoneEdge, LoneEdgeBuilder};
 pub use module_zip::{BuiltModule, Module, hash1, pseudo_version};
 pub use object_server::ObjectServer;

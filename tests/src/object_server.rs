@@ -24,7 +24,7 @@ impl ObjectServer {
         // It wants a number for a port, so a free one is asked of the kernel; should another take it first, ask again.
         for _ in 0..5 {
             let port = free_port();
-            let spec = ProcessSpec::new("versitygw", tool("versitygw"), dir)
+            let spec = ProcessSpec::new("versitygw", versitygw(), dir)
                 .args(&["--access", "modtier", "--secret", "modtier-secret", "--port", &format!("127.0.0.1:{port}")])
                 .args(&["posix", &dir.display().to_string()]);
             let mut server = Self { process: Process::spawn(spec), port };
@@ -80,11 +80,15 @@ impl ObjectServer {
     }
 }
 
-/// A program that `make test` installs beside the build's other tools.
-fn tool(name: &str) -> PathBuf {
+/// Where `make test` installs what the tests need and Debian has not.
+pub(crate) fn tools() -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
-    let path = cache.expect("there is a home directory").join("modtier/tools/bin").join(name);
+    cache.expect("there is a home directory").join("modtier/tools")
+}
+
+fn versitygw() -> PathBuf {
+    let path = tools().join("bin/versitygw");
     assert!(path.exists(), "{} is not installed: run `make test`, which installs it", path.display());
     path
 }

@@ -18,6 +18,7 @@ use shared::config::Period;
 use super::module::authorize;
 use crate::app::App;
 use crate::error::Failure;
+use crate::repository::retention;
 use crate::store::Collected;
 
 /// How long a body must have been without a reference. Longer than any commit takes from placing its bodies to the end.
@@ -47,6 +48,22 @@ pub(crate) async fn collect(
     let collected = app.store.collect(grace, dry_run).await?;
     tracing::info!(target: "audit", ?collected, dry_run, "bodies collected");
     Ok(Json(collected))
+}
+
+/// `POST /api/v1/retention?dry_run=true` → what went, or would go.
+pub(crate) async fn retain(
+    State(app): State<Arc<App>>,
+    Query(parameters): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Failure> {
+    authorize(&app, &headers, Grant::Admin)?;
+    known(&parameters, &["dry_run"])?;
+    let dry_run = flag(&parameters, "dry_run")?;
+    let work = retention::retain(&app.store, &app.retention, dry_run);
+    let leaving = app.store.alone("retention", work).await??;
+    let bytes: u64 = leaving.iter().map(|version| version.bytes).sum();
+    tracing::info!(target: "audit", versions = leaving.len(), bytes, dry_run, "retention");
+    Ok(Json(json!({ "dry_run": dry_run, "bytes": bytes, "versions": leaving })))
 }
 
 /// `POST /api/v1/verify?heal=true` → NDJSON: `{"done","all"}` now and then, and at the end `{"findings":[…]}` or `{"error"}`. It ends

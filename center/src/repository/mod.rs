@@ -17,6 +17,7 @@ mod local;
 mod owner;
 mod publish;
 mod remote;
+pub(crate) mod retention;
 mod settings;
 #[cfg(test)]
 mod testing;

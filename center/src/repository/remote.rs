@@ -171,11 +171,14 @@ impl Remote {
             if draft.record.tombstone.is_some() {
                 return Err(tombstoned(&request.module, version));
             }
+            let is_new = [draft.record.info, draft.record.gomod, draft.record.zip].iter().all(Option::is_none);
             change(draft, &bodies[0])?;
+            if is_new {
+                draft.record.created_ms = now_ms();
+            }
             if !draft.record.announced {
                 let zip = draft.record.zip;
                 draft.record.announced = true;
-                draft.record.created_ms = now_ms();
                 draft.events.push(Event {
                     event_type: EventType::Create,
                     kind: Kind::Version,

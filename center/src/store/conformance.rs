@@ -1,6 +1,7 @@
 //! What every engine and every object store must do: one suite, run on each.
 //!
-//! The servers are real ones, each test with its own: PostgreSQL as Debian has it, an S3 server over files.
+//! The servers are real ones, each test with its own: PostgreSQL as Debian has it, an S3 server over files. Of Azure there is
+//! Microsoft's own emulation, of Google nothing but an imitation of ours.
 
 mod bodies;
 mod collection;
@@ -10,7 +11,7 @@ mod scale;
 
 use std::path::Path;
 
-use modtier_tests::{ObjectServer, PostgresServer};
+use modtier_tests::{AzureServer, GoogleServer, ObjectServer, PostgresServer};
 use shared::change::{EventType, Kind};
 
 use super::settings::BlobSettings;
@@ -32,7 +33,7 @@ impl Ground {
     fn shared(database: &PostgresServer, objects: &ObjectServer) -> Self {
         let mut ground = Self::embedded();
         ground.settings.metadata = database.url();
-        ground.settings.blobs = on(objects);
+        ground.settings.blobs = blobs(objects.url(), objects.options());
         ground
     }
 
@@ -45,9 +46,9 @@ impl Ground {
     }
 }
 
-fn on(objects: &ObjectServer) -> BlobSettings {
-    let options = objects.options().into_iter().map(|(name, value)| (name.to_owned(), value));
-    BlobSettings { url: objects.url().to_owned(), options: options.collect(), options_file: None }
+fn blobs(url: &str, options: Vec<(&'static str, String)>) -> BlobSettings {
+    let options = options.into_iter().map(|(name, value)| (name.to_owned(), value));
+    BlobSettings { url: url.to_owned(), options: options.collect(), options_file: None }
 }
 
 /// Opens the logs of a member and of what stands above it.
@@ -106,10 +107,16 @@ async fn postgresql_and_s3() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_in_memory() {
-    let mut ground = Ground::embedded();
-    ground.settings.blobs.url = "memory:".to_owned();
-    bodies::suite(&ground.open().await).await;
+async fn other_object_stores() {
+    let directory = tempfile::tempdir().unwrap();
+    let (google, azure) = (GoogleServer::start().await, AzureServer::start(directory.path()).await);
+    for (url, options) in [("memory:", Vec::new()), (google.url(), google.options()), (azure.url(), azure.options())] {
+        let mut ground = Ground::embedded();
+        ground.settings.blobs = blobs(url, options);
+        let store = ground.open().await;
+        bodies::suite(&store).await;
+        collection::suite(&store).await;
+    }
 }
 
 #[tokio::test]

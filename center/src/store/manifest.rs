@@ -17,7 +17,7 @@ use shared::digest::Digest;
 use super::change_log::{LogHead, encode};
 use super::engine::{Batch, Place};
 use super::metadata::{VersionRecord, decode};
-use super::{Store, StoreError, family, keys};
+use super::{Store, StoreError, Stored, family, keys};
 
 /// How many buckets a manifest has.
 const BUCKETS: usize = 256;
@@ -228,5 +228,6 @@ fn lines_of(module: &str, version: &str, record: &VersionRecord) -> String {
     }
     let parts = [("info", record.info), ("mod", record.gomod), ("zip", record.zip)];
     let held = parts.iter().filter_map(|(kind, stored)| Some((kind, stored.as_ref()?)));
-    held.map(|(kind, stored)| format!("{kind} {module} {version} {}\n", stored.digest.hex())).collect()
+    let line = |(kind, stored): (&&str, &Stored)| format!("{kind} {module} {version} {}\n", stored.digest.hex());
+    held.map(line).collect::<Vec<_>>().concat()
 }

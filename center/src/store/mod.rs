@@ -18,6 +18,7 @@ mod manifest;
 mod metadata;
 mod settings;
 mod trim;
+mod uses;
 mod verify;
 
 use std::fs::{File, TryLockError};
@@ -37,6 +38,7 @@ use self::engine::{Engine, Postgres, Rocks};
 pub(crate) use self::manifest::{Manifest, View};
 pub(crate) use self::metadata::{MutableOutcome, MutableRecord, Tombstone, VersionRecord};
 pub(crate) use self::settings::StorageSettings;
+use self::uses::Uses;
 pub(crate) use self::verify::{Damage, Damaged};
 
 /// Where and how the store keeps things.
@@ -111,6 +113,7 @@ struct StoreInner {
     logs: Arc<Logs>,
     blobs: Blobs,
     spool: PathBuf,
+    uses: Uses,
     /// Keeps other centers out of the data directory for as long as this one lives. RocksDB has a lock of its own.
     _lock: Option<File>,
 }
@@ -141,9 +144,24 @@ pub(crate) mod family {
     pub(super) const GENERATIONS: &str = "generations";
     /// repository → its digests as they were computed last.
     pub(super) const MANIFESTS: &str = "manifests";
+    /// repository, module, version → when somebody last asked for it.
+    pub(super) const USES: &str = "uses";
     /// All of them.
-    pub(super) const ALL: [&str; 12] =
-        [VERSIONS, IDENTITY, MUTABLES, CHANGES, LOGS, SMALL, SUMDB, CONDEMNED, MODULES, LINES, GENERATIONS, MANIFESTS];
+    pub(super) const ALL: [&str; 13] = [
+        VERSIONS,
+        IDENTITY,
+        MUTABLES,
+        CHANGES,
+        LOGS,
+        SMALL,
+        SUMDB,
+        CONDEMNED,
+        MODULES,
+        LINES,
+        GENERATIONS,
+        MANIFESTS,
+        USES,
+    ];
 }
 
 impl Store {
@@ -193,7 +211,7 @@ impl Store {
         // A lock proves that no other center is writing into the spool.
         empty_directory(&spool)?;
         let blobs = Blobs::open(&settings.blobs, &config.data_dir.join("blobs"), !settings.is_shared())?;
-        let inner = StoreInner { engine, logs, blobs, spool, _lock: lock };
+        let inner = StoreInner { engine, logs, blobs, spool, uses: Uses::default(), _lock: lock };
         Ok(Self { inner: Arc::new(inner) })
     }
 

@@ -12,7 +12,7 @@ async fn post(center: &Center, path: &str, token: &str) -> Answer {
 #[tokio::test]
 async fn an_administrator_collects_and_verifies_and_nobody_else() {
     let center = Center::new().await;
-    for path in ["/api/v1/gc", "/api/v1/verify"] {
+    for path in ["/api/v1/gc", "/api/v1/retention", "/api/v1/verify"] {
         assert_eq!(post(&center, path, &center.token).await.status, StatusCode::FORBIDDEN, "{path}");
         let read = center.get(path).await;
         assert_eq!((read.status, read.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, "POST"), "{path}");
@@ -23,6 +23,12 @@ async fn an_administrator_collects_and_verifies_and_nobody_else() {
         let refused = post(&center, &format!("/api/v1/{wrong}"), &center.admin).await;
         assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{wrong}");
     }
+    let retained = post(&center, "/api/v1/retention?dry_run=true", &center.admin).await;
+    assert_eq!(
+        retained.text(),
+        r#"{"bytes":0,"dry_run":true,"versions":[]}"#,
+        "local versions never go without a rule"
+    );
     let collected = post(&center, "/api/v1/gc?grace=5m", &center.admin).await;
     assert_eq!(collected.status, StatusCode::OK);
     let collected: serde_json::Value = serde_json::from_slice(&collected.body).unwrap();

@@ -80,7 +80,10 @@ impl Remote {
             return Err(tombstoned(&request.module, version));
         }
         match part(&record, &request.artefact) {
-            Some(stored) => Answer::stored(&self.store, &stored, cache).await,
+            Some(stored) => {
+                self.store.used(&self.name, request.module.as_str(), version.as_str());
+                Answer::stored(&self.store, &stored, cache).await
+            }
             None => Ok(None),
         }
     }
