@@ -16,6 +16,7 @@ use crate::limit::Limits;
 use crate::metrics::Metrics;
 use crate::popularity::Popularity;
 use crate::reload::Reloads;
+use crate::respond::Signature;
 use crate::serve::Tally;
 use crate::server::Descriptors;
 use crate::upstream::{FillHead, Upstream};
@@ -36,6 +37,8 @@ pub(crate) struct App {
     pub(crate) settings: ArcSwap<Config>,
     /// This edge's name.
     pub(crate) edge_id: String,
+    /// The same as answers carry it.
+    pub(crate) signature: Signature,
     /// Both tiers.
     pub(crate) cache: Arc<Cache>,
     /// The fills under way: at most one for each key.

@@ -38,6 +38,11 @@ use shared::telemetry;
 use crate::config::Config;
 use crate::run::Called;
 
+/// A crowd's buffers are freed on other threads than those that took them. The system's allocator keeps most of that: measured
+/// after a crowd and after a million entries passed through memory, it holds a fifth to a third more.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A Go module proxy's edge: serves modules near their users. Without a command it serves; the commands talk to an edge that
 /// runs
 #[derive(Debug, Parser)]

@@ -7,11 +7,13 @@
 mod body;
 mod date;
 mod plan;
+mod validators;
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use http::header::InvalidHeaderValue;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use pingora_core::protocols::http::ServerSession;
 use pingora_http::ResponseHeader;
@@ -21,14 +23,18 @@ use shared::digest::Digest;
 pub(crate) use self::body::{Body, FileBody, Growing, Passing};
 pub(crate) use self::date::parse as parse_date;
 pub(crate) use self::plan::{Conditions, Plan, Subject, plan};
+use self::validators::Validators;
 use crate::cache::Meta;
 use crate::error::EdgeError;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
-const X_CHANGE_ID: HeaderName = HeaderName::from_static("x-change-id");
-const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+const BYTES: HeaderValue = HeaderValue::from_static("bytes");
+const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
+/// Room for this many headers, so that none has to be moved when the next one is added.
+const HEADERS: usize = 20;
 
 /// Where an answer came from, as `X-Cache` says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +103,7 @@ pub(crate) struct Answer {
     pub(crate) change_id: Option<ChangeId>,
     /// Whether ranges are answered.
     pub(crate) ranges: bool,
-    /// Of an entry in memory that is a plain hit: it keeps the header of the whole answer for the next client.
+    /// Of an entry in memory that is a plain hit: it keeps its validators as text for the next client.
     pub(crate) kept: Option<Arc<Meta>>,
     /// Headers that only few answers have.
     pub(crate) extra: Vec<(HeaderName, HeaderValue)>,
@@ -154,12 +160,28 @@ pub(crate) fn hsts(preload: bool) -> &'static str {
 pub(crate) struct Envelope<'a> {
     /// `X-Request-Id`.
     pub(crate) request_id: &'a str,
-    /// `X-Served-By`, and our name in `Via`.
-    pub(crate) edge_id: &'a str,
+    /// Who answers.
+    pub(crate) signature: &'a Signature,
     /// Whether the method is HEAD.
     pub(crate) head: bool,
     /// `Strict-Transport-Security`, on a connection with TLS.
     pub(crate) hsts: Option<&'static str>,
+}
+
+/// How an edge signs its answers.
+#[derive(Debug)]
+pub(crate) struct Signature {
+    /// `X-Served-By`.
+    served_by: HeaderValue,
+    /// `Via`.
+    via: HeaderValue,
+}
+
+impl Signature {
+    /// Of the edge with this id; fails for an id that no header can hold.
+    pub(crate) fn of(edge_id: &str) -> Result<Self, InvalidHeaderValue> {
+        Ok(Self { served_by: HeaderValue::from_str(edge_id)?, via: HeaderValue::try_from(format!("1.1 {edge_id}"))? })
+    }
 }
 
 /// How sending ended.
@@ -221,61 +243,40 @@ pub(crate) async fn send(
     }
 }
 
-/// The header: what is the same for all clients, and what is this one's.
+/// The header: what follows from the answer, and what is this client's.
 fn head_of(
     status: StatusCode,
     plan: &Plan,
     envelope: &Envelope<'_>,
     answer: &Answer,
 ) -> pingora_core::Result<ResponseHeader> {
-    let mut head = match (plan, &answer.kept) {
-        (Plan::Whole, Some(entry)) => {
-            entry.kept.get_or_make(|| common_head(status, plan, envelope.edge_id, answer))?.clone()
-        }
-        _ => common_head(status, plan, envelope.edge_id, answer)?,
-    };
-    head.insert_header(REQUEST_ID, envelope.request_id)?;
-    if let Some(hsts) = envelope.hsts {
-        head.insert_header(header::STRICT_TRANSPORT_SECURITY, hsts)?;
-    }
-    if let Some(age) = answer.age_seconds {
-        head.insert_header(header::AGE, age)?;
-    }
-    Ok(head)
-}
-
-/// The headers that do not depend on the client or the moment.
-fn common_head(
-    status: StatusCode,
-    plan: &Plan,
-    edge_id: &str,
-    answer: &Answer,
-) -> pingora_core::Result<ResponseHeader> {
     // Names are written as HTTP/2 writes them: keeping their case would double the work for each response.
-    let mut head = ResponseHeader::build_no_case(status, Some(20))?;
-    head.insert_header(X_SERVED_BY, edge_id)?;
-    head.insert_header(header::VIA, format!("1.1 {edge_id}"))?;
-    head.insert_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")?;
-    head.insert_header(header::CACHE_CONTROL, answer.cache_control)?;
+    let mut head = ResponseHeader::build_no_case(status, Some(HEADERS))?;
+    head.insert_header(X_SERVED_BY, envelope.signature.served_by.clone())?;
+    head.insert_header(header::VIA, envelope.signature.via.clone())?;
+    head.insert_header(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF)?;
+    head.insert_header(header::CACHE_CONTROL, HeaderValue::from_static(answer.cache_control))?;
     if let Some(x_cache) = answer.x_cache {
-        head.insert_header(X_CACHE, x_cache.as_str())?;
+        head.insert_header(X_CACHE, HeaderValue::from_static(x_cache.as_str()))?;
     }
-    if let Some(digest) = answer.digest {
-        head.insert_header(header::ETAG, digest.etag())?;
-    }
-    if let Some(modified) = answer.modified.and_then(date::format) {
-        head.insert_header(header::LAST_MODIFIED, modified)?;
-    }
-    if let Some(change) = answer.change_id {
-        head.insert_header(X_CHANGE_ID, change.to_string())?;
+    match &answer.kept {
+        Some(entry) => entry.kept.get_or_make(|| Validators::of(answer))?.add_to(&mut head, plan)?,
+        None => Validators::of(answer)?.add_to(&mut head, plan)?,
     }
     if answer.ranges {
-        head.insert_header(header::ACCEPT_RANGES, "bytes")?;
+        head.insert_header(header::ACCEPT_RANGES, BYTES)?;
     }
     for (name, value) in &answer.extra {
         head.insert_header(name.clone(), value.clone())?;
     }
     frame(&mut head, plan, answer)?;
+    head.insert_header(REQUEST_ID, envelope.request_id)?;
+    if let Some(hsts) = envelope.hsts {
+        head.insert_header(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(hsts))?;
+    }
+    if let Some(age) = answer.age_seconds {
+        head.insert_header(header::AGE, age)?;
+    }
     Ok(head)
 }
 
@@ -301,18 +302,11 @@ fn frame(head: &mut ResponseHeader, plan: &Plan, answer: &Answer) -> pingora_cor
             head.insert_header(header::CONTENT_RANGE, text)?;
             head.insert_header(header::CONTENT_LENGTH, range.end - range.start)?;
         }
-        Plan::Whole => match (len, answer.digest) {
-            (Some(len), digest) => {
-                head.insert_header(header::CONTENT_LENGTH, len)?;
-                if let Some(digest) = digest {
-                    head.insert_header(REPR_DIGEST, digest.repr_digest())?;
-                }
-            }
-            (None, _) => {
-                head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
-            }
+        Plan::Whole => match len {
+            Some(len) => head.insert_header(header::CONTENT_LENGTH, len)?,
+            None => head.insert_header(header::TRANSFER_ENCODING, CHUNKED)?,
         },
     }
-    head.insert_header(header::CONTENT_TYPE, answer.content_type)?;
+    head.insert_header(header::CONTENT_TYPE, HeaderValue::from_static(answer.content_type))?;
     Ok(())
 }

@@ -27,6 +27,7 @@ use crate::limit::Limits;
 use crate::metrics::Metrics;
 use crate::popularity::Popularity;
 use crate::reload::Reloads;
+use crate::respond::Signature;
 use crate::serve::Tally;
 use crate::server::{self, Bound, Descriptors, Entrance, Service, Tls};
 use crate::upstream::{Upstream, probe};
@@ -175,6 +176,7 @@ fn build(
     };
     fs::create_dir_all(&data_dir).map_err(|error| unusable(&error))?;
     let edge_id = edge_id(&config).map_err(|error| unusable(&error))?;
+    let signature = Signature::of(&edge_id).map_err(|error| format!("edge_id: {edge_id:?}: {error}"))?;
     let cache = open_cache(&config, lock_patience).map(Arc::new).map_err(|error| error.to_string())?;
     let metrics = Metrics::new();
     let upstream = Upstream::new(&config, &edge_id, metrics.clone())?;
@@ -195,6 +197,7 @@ fn build(
         stopping: watch::Sender::new(false),
         stopped: watch::Sender::new(false),
         edge_id,
+        signature,
         settings: ArcSwap::from_pointee(config),
         reloads: Reloads::new(config_file),
     })

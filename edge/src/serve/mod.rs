@@ -94,7 +94,7 @@ async fn deliver(
     let x_cache = answer.x_cache;
     let envelope = Envelope {
         request_id: &ask.request_id,
-        edge_id: &app.edge_id,
+        signature: &app.signature,
         head: ask.is_head(),
         hsts: secure.then(|| respond::hsts(app.config().tls.hsts_preload)),
     };
