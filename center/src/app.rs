@@ -3,19 +3,26 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use shared::access::Access;
-use shared::client::{ClientOptions, http_client};
 use tokio::sync::watch;
 
-use crate::config::{Config, LimitSettings};
+use crate::config::{Config, LimitSettings, SumdbSettings};
 use crate::envelope::Via;
 use crate::error::Failure;
 use crate::metrics::Metrics;
 use crate::repository::retention::RetentionRule;
 use crate::repository::{Repositories, Repository};
 use crate::store::{Store, StoreConfig};
-use crate::sumdb::Sumdb;
+use crate::sumdb::{DatabaseConfig, Line, Policy, Sumdb};
+use crate::upstream::outbound::{Outbound, OutboundSettings};
+
+/// What stays when the settings change.
+struct Common {
+    store: Store,
+    metrics: Metrics,
+    via: Via,
+    stopping: Arc<watch::Sender<bool>>,
+}
 
 /// The center. Handlers borrow it.
 pub(crate) struct App {
@@ -29,6 +36,9 @@ pub(crate) struct App {
     pub(crate) retention: BTreeMap<String, RetentionRule>,
     /// The checksum databases.
     pub(crate) sumdb: Arc<Sumdb>,
+    /// What they were built from.
+    sumdb_of: (SumdbSettings, Vec<DatabaseConfig>),
+    outbound: OutboundSettings,
     /// Tokens and grants.
     pub(crate) access: Access,
     /// Counts and durations of requests.
@@ -36,42 +46,67 @@ pub(crate) struct App {
     /// Our name in `Via`.
     pub(crate) via: Via,
     /// True once a stop was asked for: long polls end, `/readyz` says so.
-    pub(crate) stopping: watch::Sender<bool>,
+    pub(crate) stopping: Arc<watch::Sender<bool>>,
 }
 
 impl App {
     /// Opens the store and builds everything on it, on the runtime it is called from. Asks nobody upstream.
     pub(crate) async fn build(config: &Config) -> anyhow::Result<Arc<Self>> {
-        let access = Access::open(&config.access)?;
         let store = Store::connect(&StoreConfig { data_dir: config.data_dir.clone() }, &config.storage).await?;
         store.write_uses_behind();
-        let via = Via::new();
-        let client = http_client(ClientOptions { redirects_max: 3, ..ClientOptions::default() })
-            .context("the HTTP client cannot be set up")?;
+        let common =
+            Common { store, metrics: Metrics::new(), via: Via::new(), stopping: Arc::new(watch::Sender::new(false)) };
+        Self::assemble(config, common, None).await
+    }
+
+    /// The same center under other settings. What runs goes on in the one of before; nobody upstream is asked.
+    pub(crate) async fn rebuild(&self, config: &Config) -> anyhow::Result<Arc<Self>> {
+        let common = Common {
+            store: self.store.clone(),
+            metrics: self.metrics.clone(),
+            via: self.via.clone(),
+            stopping: Arc::clone(&self.stopping),
+        };
+        Self::assemble(config, common, Some(self)).await
+    }
+
+    async fn assemble(config: &Config, common: Common, before: Option<&Self>) -> anyhow::Result<Arc<Self>> {
+        let Common { store, metrics, via, stopping } = common;
+        let access = Access::open(&config.access)?;
+        let outbound = Arc::new(Outbound::read(&config.outbound).map_err(anyhow::Error::msg)?);
+        let name = via.value();
         let databases = config.databases().map_err(anyhow::Error::msg)?;
-        let sumdb = Arc::new(Sumdb::new(
-            &databases,
-            config.sumdb.verify,
-            config.sumdb.exempt.clone(),
-            &client,
-            &via.value(),
-            &store,
-        )?);
+        let sumdb = match before.filter(|before| before.sumdb_of == (config.sumdb.clone(), databases.clone())) {
+            // It knows what it has proven so far.
+            Some(before) if before.outbound == config.outbound && !config.outbound.has_files() => {
+                Arc::clone(&before.sumdb)
+            }
+            _ => {
+                let (verify, exempt, outage) = (config.sumdb.verify, config.sumdb.exempt.clone(), config.sumdb.outage);
+                let line = Line { outbound: &outbound, via: &name };
+                let sumdb = Sumdb::new(&databases, Policy { verify, exempt, outage }, &line, &store);
+                Arc::new(sumdb.map_err(anyhow::Error::msg)?)
+            }
+        };
         if config.sumdb.verify && databases.is_empty() {
             tracing::warn!("no checksum database is configured: public modules are not verified");
         }
+        let before = before.map(|before| &before.repositories);
+        let verifier = Arc::clone(&sumdb) as _;
         let repositories =
-            Repositories::build(&config.repositories, &store, Arc::clone(&sumdb) as _, &via.value()).await?;
+            Repositories::build(&config.repositories, &store, verifier, &name, &outbound, before).await?;
         Ok(Arc::new(Self {
             limits: config.limits.clone(),
-            store,
             repositories,
             retention: config.retention.clone(),
+            store,
             sumdb,
+            sumdb_of: (config.sumdb.clone(), databases),
+            outbound: config.outbound.clone(),
             access,
-            metrics: Metrics::new(),
+            metrics,
             via,
-            stopping: watch::Sender::new(false),
+            stopping,
         }))
     }
 

@@ -15,7 +15,8 @@ use shared::telemetry::LogConfig;
 use crate::repository::retention::RetentionRule;
 use crate::repository::{RepositoryKind, RepositorySettings, default_repositories};
 use crate::store::StorageSettings;
-use crate::sumdb::{DatabaseConfig, PUBLIC_KEY, name_of_key};
+use crate::sumdb::{DatabaseConfig, Outage, PUBLIC_KEY, name_of_key};
+use crate::upstream::outbound::OutboundSettings;
 
 /// Variables that set something deep in the default repositories without writing YAML.
 pub(crate) const ALIASES: [(&str, &str); 3] = [
@@ -38,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) retention: BTreeMap<String, RetentionRule>,
     /// The repositories by name.
     pub(crate) repositories: BTreeMap<String, RepositorySettings>,
+    /// How other servers are asked.
+    pub(crate) outbound: OutboundSettings,
     /// Checksum databases.
     pub(crate) sumdb: SumdbSettings,
     /// Who may do what.
@@ -56,6 +59,7 @@ impl Default for Config {
             storage: StorageSettings::default(),
             retention: BTreeMap::new(),
             repositories: default_repositories(),
+            outbound: OutboundSettings::default(),
             sumdb: SumdbSettings::default(),
             access: AccessConfig::default(),
             limits: LimitSettings::default(),
@@ -70,8 +74,10 @@ impl Default for Config {
 pub(crate) struct SumdbSettings {
     /// Names of the proxied databases, or `name+hash+key` as in GOSUMDB; `off` for none.
     pub(crate) names: Vec<String>,
-    /// Whether public modules are verified against the first of them before they are kept.
+    /// Whether public modules are verified against the first of them before they are kept. Go's toolchains always are.
     pub(crate) verify: bool,
+    /// While that database cannot be asked: `wait` (503), or `unverified`: serve once, marked, and keep nothing.
+    pub(crate) outage: Outage,
     /// Public keys by name, `name+hash+key`; the one of the public database is built in.
     pub(crate) public_keys: BTreeMap<String, String>,
     /// URL of a database by name. Default: the first remote repository's upstream, followed by `/sumdb/<name>`.
@@ -85,6 +91,7 @@ impl Default for SumdbSettings {
         Self {
             names: vec!["sum.golang.org".to_owned()],
             verify: true,
+            outage: Outage::Wait,
             public_keys: BTreeMap::new(),
             upstreams: BTreeMap::new(),
             exempt: Patterns::default(),
@@ -147,7 +154,7 @@ impl Config {
         if !is_name {
             return Err("a name is made of letters, digits, `-`, `_` and `.`".to_owned());
         }
-        if let Some(upstream) = &repository.upstream {
+        for upstream in repository.servers() {
             let url = http_url(upstream).map_err(|why| format!("upstream: {why}"))?;
             if self.is_own_address(&url) {
                 return Err(format!(
@@ -197,7 +204,7 @@ impl Config {
 
     /// The proxied databases with their URLs and keys.
     pub(crate) fn databases(&self) -> Result<Vec<DatabaseConfig>, String> {
-        let upstream = self.repositories.values().find_map(|repository| repository.upstream.as_deref());
+        let upstream = self.repositories.values().find_map(|repository| repository.servers().next());
         let mut databases = Vec::new();
         for entry in self.sumdb.names.iter().filter(|entry| !entry.is_empty() && *entry != "off") {
             let inline = entry.contains('+');

@@ -11,6 +11,7 @@ mod envelope;
 mod error;
 mod handlers;
 mod metrics;
+mod reload;
 mod repository;
 mod respond;
 mod router;
@@ -21,8 +22,8 @@ mod token;
 mod upstream;
 
 use std::io::Write as _;
-use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -32,6 +33,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::App;
 use crate::config::{ALIASES, Config};
+use crate::reload::Live;
 use crate::token::TokenCommand;
 
 /// The name in messages and in the names of environment variables.
@@ -77,40 +79,51 @@ fn main() -> ExitCode {
         Err(error) => return fail(BINARY, EXIT_USAGE, &error),
     };
     let _log = shared::telemetry::init(config.log.format, &config.log.level);
-    match run(&config, cli.common.announce.as_deref()) {
+    match run(config, &cli.common) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(BINARY, EXIT_FAILED, &format_args!("{error:#}")),
     }
 }
 
-fn run(config: &Config, announcement: Option<&Path>) -> anyhow::Result<()> {
+fn run(config: Config, called: &CommonArgs) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime cannot be started")?;
-    let outcome = runtime.block_on(start(config, announcement));
+    let outcome = runtime.block_on(start(config, called));
     // Fills that still run are dropped: what they have is in the spool, which the next start empties.
     runtime.shutdown_timeout(std::time::Duration::from_millis(500));
     outcome
 }
 
-async fn start(config: &Config, announcement: Option<&Path>) -> anyhow::Result<()> {
+async fn start(config: Config, called: &CommonArgs) -> anyhow::Result<()> {
     let listener = TcpListener::bind(&config.listen).await.with_context(|| {
         format!("cannot listen on {}: stop what uses it, or set another address (MODTIER_CENTER_LISTEN)", config.listen)
     })?;
     let address = listener.local_addr().context("the bound address is not known")?;
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be watched")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be watched")?;
-    let app = App::build(config).await?;
-    if let Some(path) = announcement {
+    let mut hangup = signal(SignalKind::hangup()).context("signals cannot be watched")?;
+    let app = App::build(&config).await?;
+    let data_dir = config.data_dir.clone();
+    let live = Arc::new(Live::new(config, Arc::clone(&app), called.config.clone()));
+    if let Some(path) = called.announce.as_deref() {
         announce(path, &Announcement::new(Some(address), None::<&str>))
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
-    tracing::info!(%address, data_dir = %config.data_dir.display(), "center is ready");
+    tracing::info!(%address, data_dir = %data_dir.display(), "center is ready");
+    let reloading = Arc::clone(&live);
+    let follow = tokio::spawn(async move {
+        tokio::select! {
+            () = reloading.follow_file() => {}
+            () = async { while hangup.recv().await.is_some() { reloading.reload("SIGHUP").await; } } => {}
+        }
+    });
     let stop = async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
     };
-    serve::serve(&app, router::routes(&app), listener, stop).await;
+    serve::serve(&app, &live, listener, stop).await;
+    follow.abort();
     Ok(())
 }

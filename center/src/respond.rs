@@ -24,13 +24,15 @@ use std::sync::Arc;
 use crate::app::App;
 use crate::conditional::{Decision, Held, decide, format_date};
 use crate::error::Failure;
-use crate::repository::{Answer, Body as Content, CacheStatus, FillHead};
+use crate::repository::{Answer, Body as Content, CacheStatus, Caveat, FillHead};
 use crate::store::BlobRef;
 
 /// How the store took part.
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 /// The repository's head when a mutable answer was computed.
 const X_CHANGE_ID: HeaderName = HeaderName::from_static("x-change-id");
+/// What an answer lacks; see docs/repositories.md.
+const X_MODTIER_CAVEAT: HeaderName = HeaderName::from_static("x-modtier-caveat");
 /// SHA-256 of the whole body, RFC 9530.
 const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 
@@ -47,6 +49,16 @@ impl CacheStatus {
     }
 }
 
+impl Caveat {
+    /// The word in `X-Modtier-Caveat`.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Partial => "partial",
+            Self::Unverified => "unverified",
+        }
+    }
+}
+
 /// Answers a request for an artefact.
 pub(crate) async fn artefact(
     app: &App,
@@ -56,11 +68,15 @@ pub(crate) async fn artefact(
 ) -> Result<Response, Failure> {
     let kind = artefact.kind();
     let private = !app.access.is_anonymous(shared::access::Grant::Read);
+    let lifetime = if answer.caveat.is_some() { "no-store" } else { kind.cache_control(private) };
     let mut head = Response::builder()
         .header(CONTENT_TYPE, kind.content_type())
-        .header(CACHE_CONTROL, kind.cache_control(private))
+        .header(CACHE_CONTROL, lifetime)
         .header(X_CACHE, answer.cache.as_str())
         .header(LAST_MODIFIED, format_date(answer.modified));
+    if let Some(caveat) = answer.caveat {
+        head = head.header(X_MODTIER_CAVEAT, caveat.as_str());
+    }
     if let Some(id) = answer.change_id {
         head = head.header(X_CHANGE_ID, id.to_string());
     }

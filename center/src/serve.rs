@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -17,6 +16,7 @@ use tower::ServiceExt as _;
 
 use crate::app::App;
 use crate::envelope::Peer;
+use crate::reload::Live;
 
 /// Longest head of a request in bytes.
 const HEADER_BYTES_MAX: usize = 64 << 10;
@@ -32,7 +32,7 @@ const PREFACE_PAUSE: Duration = Duration::from_millis(20);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until `stop` completes, then lets running requests end for as long as the limits say.
-pub(crate) async fn serve(app: &Arc<App>, router: Router, listener: TcpListener, stop: impl Future<Output = ()>) {
+pub(crate) async fn serve(app: &Arc<App>, live: &Arc<Live>, listener: TcpListener, stop: impl Future<Output = ()>) {
     let connections = Arc::new(Semaphore::new(app.limits.connections_max));
     let graceful = GracefulShutdown::new();
     let builder = builder(app.limits.header_timeout.get());
@@ -44,7 +44,7 @@ pub(crate) async fn serve(app: &Arc<App>, router: Router, listener: TcpListener,
         };
         match accepted {
             Ok((stream, peer, permit)) => {
-                let connection = Connection { app: Arc::clone(app), router: router.clone(), stream, peer };
+                let connection = Connection { app: Arc::clone(app), live: Arc::clone(live), stream, peer };
                 tokio::spawn(converse(connection, builder.clone(), graceful.watcher(), permit));
             }
             Err(error) => {
@@ -89,7 +89,7 @@ async fn accept(
 /// A client, and what answers it.
 struct Connection {
     app: Arc<App>,
-    router: Router,
+    live: Arc<Live>,
     stream: TcpStream,
     peer: SocketAddr,
 }
@@ -100,7 +100,7 @@ async fn converse(
     watcher: Watcher,
     _permit: OwnedSemaphorePermit,
 ) {
-    let Connection { app, router, stream, peer } = connection;
+    let Connection { app, live, stream, peer } = connection;
     let mut stopping = app.stopping.subscribe();
     let patience = app.limits.header_timeout.get();
     let has_spoken = tokio::select! {
@@ -112,7 +112,7 @@ async fn converse(
     }
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer));
-        router.clone().oneshot(request.map(axum::body::Body::new))
+        live.router().oneshot(request.map(axum::body::Body::new))
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
     // An error here is a client that left, spoke no HTTP, or a body that was aborted on purpose.

@@ -1,34 +1,46 @@
-//! The client of one GOPROXY server: what is asked, what its answers mean, and how long it may take.
+//! The client of a GOPROXY server and of others with the same content: what is asked, what their answers mean, and how long
+//! they may take.
 //!
+//! ```text
+//! get ─▶ a place ─▶ the servers in order, those that failed lately last ─▶ breaker ─▶ ask, following redirects
+//!                        ▲                                                              │
+//!                        └── did it fail, and is there a repeat left in the budget? ◀───┘
+//! ```
+//! What a server says ("not found", "gone", "blocked") counts and is not asked of the next one: they have the same content.
 //! Nothing said here reaches a client of ours with a host name or a credential in it; those go to the log only.
 
-use std::time::{Duration, SystemTime};
+mod breaker;
+mod budget;
+mod exchange;
+mod incoming;
+mod netrc;
+pub(crate) mod outbound;
+mod server;
 
-use bytes::Bytes;
-use reqwest::header::{
-    ETAG, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION, RETRY_AFTER, VIA,
-};
-use reqwest::{StatusCode, Url};
-use shared::client::{ClientOptions, http_client};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use reqwest::StatusCode;
 use shared::request::ModuleRequest;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc2822;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::timeout;
+use tokio::time::Instant;
 
+use self::breaker::Breaker;
+use self::budget::RetryBudget;
+pub(crate) use self::incoming::{Incoming, Reply, Validators};
+use self::outbound::{Clients, Outbound};
+pub(crate) use self::server::Sender;
+use self::server::Server;
 use crate::repository::RepoError;
-
-/// How many redirects are followed: some servers keep their zips elsewhere.
-const REDIRECTS_MAX: usize = 5;
 
 /// How many requests one upstream is asked at a time; more wait.
 const CONCURRENT_MAX: usize = 200;
 
-/// How much of an error's body is read for its reason, in bytes.
-const REASON_BYTES_MAX: usize = 1024;
-
 /// When to ask again an upstream that could not be asked and did not say.
 const RETRY_DEFAULT: Duration = Duration::from_secs(5);
+/// The longest pause that an upstream may ask for.
+const RETRY_MAX: Duration = Duration::from_mins(5);
 
 /// How long an upstream may take.
 #[derive(Debug, Clone, Copy)]
@@ -41,191 +53,138 @@ pub(crate) struct Patience {
     pub(crate) stall: Duration,
 }
 
-/// One GOPROXY server.
+/// How servers are asked.
+#[derive(Debug)]
+pub(crate) struct Manners {
+    /// How long they may take.
+    pub(crate) patience: Patience,
+    /// How this center calls itself, so that a request that comes back to it is known as such.
+    pub(crate) via: HeaderValue,
+    /// Whether each is asked for what it already has before one is made to fetch it.
+    pub(crate) held_first: bool,
+}
+
+/// GOPROXY servers with the same content.
 #[derive(Debug)]
 pub(crate) struct Upstream {
-    base: Url,
-    client: reqwest::Client,
-    patience: Patience,
-    via: HeaderValue,
+    servers: Vec<Server>,
+    clients: Clients,
+    outbound: Arc<Outbound>,
+    manners: Manners,
     places: Semaphore,
-}
-
-/// By which an upstream can tell that nothing changed.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Validators {
-    /// For `If-None-Match`.
-    pub(crate) etag: Option<String>,
-    /// For `If-Modified-Since`.
-    pub(crate) last_modified: Option<String>,
-}
-
-/// An upstream's answer.
-#[derive(Debug)]
-pub(crate) enum Reply<'a> {
-    /// 200.
-    Found(Incoming<'a>),
-    /// 304.
-    NotModified,
-}
-
-/// A body on its way. It takes one of the upstream's places until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Incoming<'a> {
-    what: String,
-    response: reqwest::Response,
-    stall: Duration,
-    _place: SemaphorePermit<'a>,
+    budget: RetryBudget,
 }
 
 impl Upstream {
-    /// A client of the server at `base`. `via` is how this center calls itself, so that a request that comes back to it is
-    /// known as such.
-    pub(crate) fn new(base: &str, patience: Patience, via: HeaderValue) -> Result<Self, String> {
-        let mut base = Url::parse(base).map_err(|error| format!("not a URL: {error}"))?;
-        if !matches!(base.scheme(), "http" | "https") {
-            return Err(format!("scheme {:?} is neither http nor https", base.scheme()));
-        }
-        if base.query().is_some() || base.fragment().is_some() {
-            return Err("a base URL has no query and no fragment".to_owned());
-        }
-        let path = format!("{}/", base.path().trim_end_matches('/'));
-        base.set_path(&path);
-        let options = ClientOptions {
-            connect_timeout: patience.connect,
-            // The two time-outs below are the ones that count; this one only must not be shorter.
-            read_timeout: patience.first_byte.max(patience.stall) + Duration::from_secs(5),
-            redirects_max: 0,
-        };
-        let client = http_client(options).map_err(|error| format!("no HTTP client: {error}"))?;
-        Ok(Self { base, client, patience, via, places: Semaphore::new(CONCURRENT_MAX) })
+    /// A client of the servers at `bases`; there is at least one.
+    pub(crate) fn new<'b>(
+        bases: impl IntoIterator<Item = &'b str>,
+        manners: Manners,
+        outbound: &Arc<Outbound>,
+    ) -> Result<Self, String> {
+        let bases: Vec<&str> = bases.into_iter().collect();
+        let servers = bases.iter().enumerate().map(|(number, base)| {
+            Ok(Server {
+                base: server::base_url(base)?,
+                is_first: number == 0,
+                is_only: bases.len() == 1,
+                breaker: Breaker::new(outbound.breaker()),
+            })
+        });
+        let Patience { connect, first_byte, stall } = manners.patience;
+        Ok(Self {
+            servers: servers.collect::<Result<_, String>>()?,
+            clients: outbound.clients(outbound::options(connect, first_byte.max(stall)))?,
+            outbound: Arc::clone(outbound),
+            manners,
+            places: Semaphore::new(CONCURRENT_MAX),
+            budget: RetryBudget::new(Instant::now()),
+        })
     }
 
     /// Asks for an artefact. Every answer but 200 and 304 is an error that says what it means for us.
     pub(crate) async fn get(&self, request: &ModuleRequest, validators: &Validators) -> Result<Reply<'_>, RepoError> {
         let what = describe(request);
-        let place = self.places.acquire().await.map_err(|_| unavailable(&what, RETRY_DEFAULT))?;
-        let mut url = self.url_of(request);
-        for _ in 0..=REDIRECTS_MAX {
-            let response = self.send(&what, url.clone(), validators).await?;
-            let status = response.status();
-            if status == StatusCode::OK {
-                let stall = self.patience.stall;
-                return Ok(Reply::Found(Incoming { what, response, stall, _place: place }));
-            }
-            if status == StatusCode::NOT_MODIFIED {
-                return Ok(Reply::NotModified);
-            }
-            let Some(next) = redirect(&url, &response) else {
-                return Err(self.meaning(&what, response).await);
-            };
-            url = next;
-        }
-        Err(RepoError::Upstream(format!("{what}: the upstream redirects without end")))
-    }
-
-    async fn send(&self, what: &str, url: Url, validators: &Validators) -> Result<reqwest::Response, RepoError> {
-        let mut request = self.client.get(url).header(VIA, self.via.clone());
-        if let Some(etag) = &validators.etag {
-            request = request.header(IF_NONE_MATCH, etag);
-        }
-        if let Some(time) = &validators.last_modified {
-            request = request.header(IF_MODIFIED_SINCE, time);
-        }
-        match timeout(self.patience.first_byte, request.send()).await {
-            Err(_) => Err(too_slow(what)),
-            Ok(Err(error)) => Err(failed(what, &error)),
-            Ok(Ok(response)) => Ok(response),
-        }
-    }
-
-    /// What any other status means.
-    async fn meaning(&self, what: &str, response: reqwest::Response) -> RepoError {
-        let (status, retry_after) = (response.status(), retry_after(response.headers()));
-        let reason = self.reason(response).await;
-        let told = || reason.clone().unwrap_or_else(|| what.to_owned());
-        match status {
-            StatusCode::NOT_FOUND => RepoError::NotFound(told()),
-            StatusCode::GONE => RepoError::Gone(told()),
-            StatusCode::FORBIDDEN => RepoError::Blocked(told()),
-            StatusCode::TOO_MANY_REQUESTS => unavailable(what, retry_after.unwrap_or(RETRY_DEFAULT)),
-            _ => {
-                tracing::warn!(what, status = status.as_u16(), reason, "the upstream failed");
-                RepoError::Upstream(format!("{what}: the upstream answered with status {}", status.as_u16()))
+        let mut place = Some(self.places.acquire().await.map_err(|_| unavailable(&what, RETRY_DEFAULT))?);
+        self.budget.earn();
+        if self.manners.held_first && self.servers.len() > 1 && !request.artefact.is_mutable() {
+            for server in self.in_order().filter(|server| server.breaker.admit(Instant::now())) {
+                if let Ok(response) = self.follow(&what, server, request, &Validators::default(), true).await
+                    && let Some(place) = place.take()
+                {
+                    return Ok(self.reply(what, server, response, place));
+                }
             }
         }
-    }
-
-    /// The first line of an error's body, if it is plain text and names no host of the upstream's.
-    async fn reason(&self, response: reqwest::Response) -> Option<String> {
-        let is_text = response
-            .headers()
-            .get(reqwest::header::CONTENT_TYPE)
-            .is_none_or(|value| value.as_bytes().starts_with(b"text/plain"));
-        if !is_text {
-            return None;
-        }
-        let mut response = response;
-        let mut body = Vec::new();
-        while body.len() < REASON_BYTES_MAX {
-            match timeout(self.patience.stall, response.chunk()).await {
-                Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
-                _ => break,
+        let mut failure = None;
+        for server in self.in_order() {
+            let now = Instant::now();
+            if server.breaker.refused_until(now).is_some() || (failure.is_some() && !self.budget.take(now)) {
+                continue;
+            }
+            if !server.breaker.admit(now) {
+                continue;
+            }
+            match self.follow(&what, server, request, validators, false).await {
+                Ok(response) => {
+                    let place = place.take().ok_or_else(|| unavailable(&what, RETRY_DEFAULT))?;
+                    return Ok(self.reply(what, server, response, place));
+                }
+                Err(error) if is_word(&error) => return Err(error),
+                Err(error) => failure = Some(error),
             }
         }
-        body.truncate(REASON_BYTES_MAX);
-        let host = self.base.host_str().unwrap_or_default();
-        first_line(&body).filter(|line| host.is_empty() || !line.contains(host))
+        Err(failure.unwrap_or_else(|| unavailable(&what, self.pause())))
     }
 
-    fn url_of(&self, request: &ModuleRequest) -> Url {
-        let mut url = self.base.clone();
-        // `set_path` escapes what a path cannot hold, except the escape sign itself.
-        let path = format!("{}/{}", request.module.escaped(), request.artefact.file_name()).replace('%', "%25");
-        url.set_path(&format!("{}{path}", self.base.path()));
-        url
-    }
-}
-
-impl Incoming<'_> {
-    /// The length that the upstream announced, in bytes.
-    pub(crate) fn len(&self) -> Option<u64> {
-        self.response.content_length()
+    /// Whether a fetch that failed after its answer had begun may be made anew.
+    pub(crate) fn may_repeat(&self) -> bool {
+        self.budget.take(Instant::now())
     }
 
-    /// `Last-Modified`, or now.
-    pub(crate) fn modified(&self) -> SystemTime {
-        let stated = self.validators().last_modified;
-        stated
-            .and_then(|text| OffsetDateTime::parse(&text, &Rfc2822).ok())
-            .map_or_else(SystemTime::now, SystemTime::from)
+    /// Whether another server could be asked for what one of them sent wrong.
+    pub(crate) fn has_others(&self) -> bool {
+        let now = Instant::now();
+        self.servers.iter().filter(|server| server.breaker.refused_until(now).is_none()).count() > 0
+            && self.servers.len() > 1
     }
 
-    /// What to send when asking whether anything changed.
-    pub(crate) fn validators(&self) -> Validators {
-        let text = |name| self.response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        Validators { etag: text(ETAG), last_modified: text(LAST_MODIFIED) }
+    /// The state of each server's breaker: its number and `closed`, `open` or `half_open`.
+    pub(crate) fn phases(&self) -> impl Iterator<Item = (usize, &'static str)> {
+        let now = Instant::now();
+        self.servers.iter().enumerate().map(move |(number, server)| (number, server.breaker.phase(now)))
     }
 
-    /// The next piece; none at the end. A body that breaks off is an error.
-    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, RepoError> {
-        match timeout(self.stall, self.response.chunk()).await {
-            Err(_) => Err(too_slow(&self.what)),
-            Ok(Err(error)) => Err(failed(&self.what, &error)),
-            Ok(Ok(chunk)) => Ok(chunk),
+    /// As they were named, but those that failed a short while ago last.
+    fn in_order(&self) -> impl Iterator<Item = &Server> {
+        let now = Instant::now();
+        let mut servers: Vec<&Server> = self.servers.iter().collect();
+        servers.sort_by_key(|server| server.breaker.is_doubtful(now));
+        servers.into_iter()
+    }
+
+    /// When the first of the breakers lets a request pass again.
+    fn pause(&self) -> Duration {
+        let now = Instant::now();
+        let untils = self.servers.iter().filter_map(|server| server.breaker.refused_until(now));
+        untils
+            .map(|until| until - now)
+            .min()
+            .map_or(RETRY_DEFAULT, |pause| pause.clamp(Duration::from_secs(1), RETRY_MAX))
+    }
+
+    fn reply<'u>(
+        &'u self,
+        what: String,
+        server: &'u Server,
+        response: reqwest::Response,
+        place: SemaphorePermit<'u>,
+    ) -> Reply<'u> {
+        if response.status() == StatusCode::NOT_MODIFIED {
+            return Reply::NotModified;
         }
-    }
-
-    /// The whole body, at most `max` bytes.
-    pub(crate) async fn body(mut self, max: u64) -> Result<Bytes, RepoError> {
-        let mut body = Vec::new();
-        while let Some(chunk) = self.chunk().await? {
-            if (body.len() + chunk.len()) as u64 > max {
-                return Err(too_large(&self.what, max));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body.into())
+        let stall = self.manners.patience.stall;
+        Reply::Found(Incoming { what, response, stall, server, _place: place })
     }
 }
 
@@ -240,96 +199,15 @@ pub(crate) fn too_large(what: &str, max: u64) -> RepoError {
     RepoError::Upstream(format!("{what}: the upstream's answer is larger than {max} bytes"))
 }
 
+/// Whether an error is what a server says of the artefact, as opposed to its failure to say something.
+const fn is_word(error: &RepoError) -> bool {
+    matches!(error, RepoError::NotFound(_) | RepoError::Gone(_) | RepoError::Blocked(_))
+}
+
 fn too_slow(what: &str) -> RepoError {
     RepoError::Timeout(format!("{what}: the upstream is too slow"))
 }
 
 fn unavailable(what: &str, retry_after: Duration) -> RepoError {
     RepoError::Unavailable { msg: format!("{what}: the upstream cannot be asked now"), retry_after }
-}
-
-fn failed(what: &str, error: &reqwest::Error) -> RepoError {
-    tracing::warn!(what, error = %chain(error), "a request to the upstream failed");
-    if error.is_connect() {
-        return unavailable(what, RETRY_DEFAULT);
-    }
-    if error.is_timeout() {
-        return too_slow(what);
-    }
-    RepoError::Upstream(format!("{what}: the upstream's answer broke off"))
-}
-
-/// An error with its causes; without the URL, which may hold a credential.
-fn chain(error: &reqwest::Error) -> String {
-    let mut text = if error.is_connect() { "connect" } else { "request or body" }.to_owned();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
-fn redirect(url: &Url, response: &reqwest::Response) -> Option<Url> {
-    let is_redirect = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
-    let location = response.headers().get(LOCATION).filter(|_| is_redirect)?.to_str().ok()?;
-    url.join(location).ok().filter(|next| matches!(next.scheme(), "http" | "https"))
-}
-
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
-}
-
-/// The first line without control characters and without the words that our own error table puts before it.
-fn first_line(body: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(body).ok()?;
-    let mut line = text.lines().next()?.trim();
-    for prefix in ["not found: ", "gone: ", "blocked: "] {
-        line = line.strip_prefix(prefix).unwrap_or(line).trim();
-    }
-    let line: String = line.chars().filter(|c| !c.is_control()).collect();
-    (!line.is_empty()).then_some(line)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn upstream(base: &str) -> Result<Upstream, String> {
-        let second = Duration::from_secs(1);
-        Upstream::new(
-            base,
-            Patience { connect: second, first_byte: second, stall: second },
-            HeaderValue::from_static("1.1 test"),
-        )
-    }
-
-    #[test]
-    fn paths_are_escaped_below_the_base() {
-        use shared::artefact::Artefact;
-        use shared::module::{ModulePath, Version};
-        let upstream = upstream("http://user:secret@origin.test/proxy/").unwrap();
-        let module = ModulePath::new("github.com/BurntSushi/toml").unwrap();
-        let url = |artefact| upstream.url_of(&ModuleRequest { module: module.clone(), artefact }).path().to_owned();
-        let version = Version::new(&module, "v1.0.0").unwrap();
-        assert_eq!(url(Artefact::Zip(version)), "/proxy/github.com/!burnt!sushi/toml/@v/v1.0.0.zip");
-        assert_eq!(url(Artefact::Latest), "/proxy/github.com/!burnt!sushi/toml/@latest");
-        assert_eq!(url(Artefact::Query("a%b#c".to_owned())), "/proxy/github.com/!burnt!sushi/toml/@v/a%25b%23c.info");
-    }
-
-    #[test]
-    fn unusable_bases_are_refused() {
-        for base in ["", "origin.test", "ftp://origin.test", "http://origin.test/?x=1"] {
-            assert!(upstream(base).is_err(), "{base}");
-        }
-    }
-
-    #[test]
-    fn a_reason_is_one_clean_line_without_our_prefix() {
-        assert_eq!(first_line(b"not found: no such module\nstack trace").as_deref(), Some("no such module"));
-        assert_eq!(first_line(b"a\x07b\r\n").as_deref(), Some("ab"));
-        assert_eq!(first_line(b"\n"), None);
-        assert_eq!(first_line(&[0xff]), None);
-    }
 }

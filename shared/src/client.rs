@@ -27,13 +27,45 @@ impl Default for ClientOptions {
 /// # Errors
 /// When the system's certificate store cannot be read.
 pub fn http_client(options: ClientOptions) -> Result<reqwest::Client, reqwest::Error> {
+    http_client_with(options, &TlsFiles::default())
+}
+
+/// What a client shows of itself and trusts in addition, as the bytes of PEM files.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// A certificate chain followed by its private key.
+    pub identity: Option<Vec<u8>>,
+    /// Certificates of authorities, trusted beside those of the system's store.
+    pub authorities: Option<Vec<u8>>,
+}
+
+impl std::fmt::Debug for TlsFiles {
+    /// Without the bytes: one of them is a private key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (identity, authorities) = (self.identity.is_some(), self.authorities.is_some());
+        f.debug_struct("TlsFiles").field("identity", &identity).field("authorities", &authorities).finish()
+    }
+}
+
+/// As [`http_client`], for servers that want to see a certificate or have an authority of their own.
+///
+/// # Errors
+/// When the system's certificate store cannot be read, or the bytes are no PEM files of the right kind.
+pub fn http_client_with(options: ClientOptions, tls: &TlsFiles) -> Result<reqwest::Client, reqwest::Error> {
     // A second installation in the same process is refused, and the first one serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let redirects = match options.redirects_max {
         0 => reqwest::redirect::Policy::none(),
         max => reqwest::redirect::Policy::limited(max),
     };
-    reqwest::Client::builder()
+    let mut builder = reqwest::Client::builder();
+    if let Some(pem) = &tls.identity {
+        builder = builder.identity(reqwest::Identity::from_pem(pem)?);
+    }
+    if let Some(pem) = &tls.authorities {
+        builder = builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(pem)?);
+    }
+    builder
         .user_agent(concat!("modtier/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(options.connect_timeout)
         .read_timeout(options.read_timeout)

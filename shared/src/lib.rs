@@ -11,5 +11,6 @@ pub mod config;
 pub mod digest;
 pub mod fill;
 pub mod module;
+pub mod reload;
 pub mod request;
 pub mod telemetry;

@@ -98,6 +98,7 @@ var operations = map[string]operation{
 	}},
 	"module_path":  plain(func(mod string) string { return modfile.ModulePath([]byte(mod)) }),
 	"directives":   {1, func(a []string) (string, error) { return directives(a[0]) }},
+	"sumdb":        {3, lookups},
 	"tile_path":    {1, func(a []string) (string, error) { _, err := tlog.ParseTilePath(a[0]); return "", err }},
 	"unicode":      {0, func([]string) (string, error) { return describeUnicode(), nil }},
 	"zip":          {3, func(a []string) (string, error) { return checkZip(a[0], a[1], a[2]) }},

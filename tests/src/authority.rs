@@ -52,6 +52,29 @@ impl Authority {
         self.dir.path().join("server.key")
     }
 
+    /// A certificate for a client, and its key.
+    ///
+    /// # Panics
+    /// When openssl fails.
+    pub fn client_certificate(&self) -> (PathBuf, PathBuf) {
+        let at = |name: &str| self.dir.path().join(name);
+        let usage =
+            "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=clientAuth\n";
+        std::fs::write(at("client.ext"), usage).expect("the temporary directory is writable");
+        let openssl = |line: &str| {
+            let output = Command::new("openssl").args(line.split(' ')).current_dir(self.dir.path()).output();
+            let output = output.unwrap_or_else(|error| panic!("openssl: {error}"));
+            assert!(output.status.success(), "openssl {line}:\n{}", String::from_utf8_lossy(&output.stderr));
+        };
+        openssl(
+            "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout client.key -subj /CN=client -out client.csr",
+        );
+        openssl(
+            "x509 -req -in client.csr -CA authority.pem -CAkey authority.key -set_serial 7 -days 10 -extfile client.ext -out client.pem",
+        );
+        (at("client.pem"), at("client.key"))
+    }
+
     /// Puts the server's certificate and key where a server looks for them.
     ///
     /// # Panics

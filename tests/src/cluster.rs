@@ -21,6 +21,7 @@ pub struct ClusterBuilder {
     sumdb_names: String,
     redis: bool,
     center_env: Vec<(String, String)>,
+    center_args: Vec<String>,
     edge_env: Vec<(String, String)>,
     edge_args: Vec<String>,
     syncer_env: Vec<(String, String)>,
@@ -72,6 +73,13 @@ impl ClusterBuilder {
     #[must_use]
     pub fn center_env(mut self, name: &str, value: &str) -> Self {
         self.center_env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// An argument for the center.
+    #[must_use]
+    pub fn center_arg(mut self, arg: &str) -> Self {
+        self.center_args.push(arg.to_owned());
         self
     }
 
@@ -153,6 +161,9 @@ impl ClusterBuilder {
             .env("MODTIER_CENTER_SUMDB_VERIFY", if self.verify { "on" } else { "off" })
             .env("MODTIER_CENTER_ACCESS_TOKENS_FILE", &tokens.display().to_string())
             .env("MODTIER_UPSTREAM", &self.upstream);
+        for arg in &self.center_args {
+            spec = spec.arg(arg);
+        }
         for (name, value) in &self.center_env {
             spec.set_env(name, value);
         }
@@ -200,6 +211,7 @@ impl Cluster {
             sumdb_names: "off".to_owned(),
             redis: false,
             center_env: Vec::new(),
+            center_args: Vec::new(),
             edge_env: Vec::new(),
             edge_args: Vec::new(),
             syncer_env: Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use modtier_tests::{BuiltModule, Cluster, ClusterBuilder, Fault, GoClient, Module, Origin, objects};
+use modtier_tests::{BuiltModule, Cluster, ClusterBuilder, Fault, GoClient, Module, Origin, objects, until};
 
 /// Small enough to be proven before the first byte is sent on; large enough to be streamed.
 const SIZES: [usize; 2] = [20_000, 3_000_000];
@@ -10,7 +10,7 @@ const SIZES: [usize; 2] = [20_000, 3_000_000];
 /// The faults at a place in the middle of a body of `len` bytes.
 async fn broken_then_healed(fault_at: impl Fn(usize) -> Fault) {
     let origin = Origin::start().await;
-    let cluster = Cluster::of(&origin).start().await;
+    let cluster = trusting(&origin).start().await;
     for (index, size) in SIZES.into_iter().enumerate() {
         let module =
             Module::new(&format!("example.com/m{index}"), "v1.0.0").package().ballast(size, index as u64).build();
@@ -21,8 +21,19 @@ async fn broken_then_healed(fault_at: impl Fn(usize) -> Fault) {
         let output = GoClient::new(&cluster.goproxy()).run(&["mod", "download", &module.query()]).await;
         assert!(!output.ok, "go is content with {fault:?}");
         origin.heal();
+        if matches!(fault, Fault::TooMany(_)) {
+            // It asked for a pause, and gets it.
+            let center = cluster.repository_web("golang-virtual");
+            let answers = async || center.get(&module.zip_path()).await.status == 200;
+            until("the pause is over", Duration::from_secs(20), answers).await;
+        }
         check_healed(&cluster, &module).await;
     }
+}
+
+/// A center that goes on asking a server that fails: each fault is to be met, and what heals is to be seen at once.
+fn trusting(origin: &Origin) -> ClusterBuilder {
+    Cluster::of(origin).center_env("MODTIER_CENTER_OUTBOUND_BREAKER_FAILURES", "1000000")
 }
 
 async fn check_broken(cluster: &Cluster, module: &BuiltModule, what: &str) {
@@ -116,7 +127,7 @@ async fn a_server_that_has_had_enough() {
 fn impatient(origin: &Origin) -> ClusterBuilder {
     let repositories = "{golang-local: {type: local}, golang-remote: {type: remote, stall_timeout: 1s, first_byte_timeout: 1s}, \
                         golang-virtual: {type: virtual, members: [golang-local, golang-remote], default_deployment: golang-local}}";
-    Cluster::of(origin).center_env("MODTIER_CENTER_REPOSITORIES", repositories)
+    trusting(origin).center_env("MODTIER_CENTER_REPOSITORIES", repositories)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,7 +153,7 @@ async fn a_stall_in_the_middle_ends_in_an_error_and_heals() {
 #[tokio::test(flavor = "multi_thread")]
 async fn small_artefacts_are_not_believed_when_cut() {
     let origin = Origin::start().await;
-    let cluster = Cluster::of(&origin).start().await;
+    let cluster = trusting(&origin).start().await;
     let module = Module::new("example.com/a", "v1.0.0").package().build();
     origin.publish(&module);
     for (path, body) in [
@@ -167,7 +178,7 @@ async fn small_artefacts_are_not_believed_when_cut() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_info_that_is_no_info_is_not_believed() {
     let origin = Origin::start().await;
-    let cluster = Cluster::of(&origin).start().await;
+    let cluster = trusting(&origin).start().await;
     let module = Module::new("example.com/a", "v1.0.0").package().build();
     origin.publish(&module);
     origin.fault(&module.at("info"), Fault::Replace(bytes::Bytes::from_static(b"<html>log in</html>")));
@@ -179,7 +190,7 @@ async fn an_info_that_is_no_info_is_not_believed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_is_never_404() {
     let mut origin = Origin::start().await;
-    let mut cluster = Cluster::of(&origin).start().await;
+    let mut cluster = trusting(&origin).start().await;
     let module = Module::new("example.com/a", "v1.0.0").package().build();
     origin.publish(&module);
     let edge = cluster.edge_web();

@@ -124,6 +124,8 @@ async fn fetch(
         // Of a small body nothing is let go before it is proven: its client loses nothing by waiting for all that is known then.
         let is_small = answer.len.is_some_and(|len| len <= TAIL);
         match &answer.body {
+            // It will never be held: as it comes or not at all.
+            Body::Filling(_) if answer.caveat.is_some() => return Ok(answer),
             Body::Filling(fill) if must_be_complete || is_small => fill.done().await?,
             Body::Filling(_) | Body::Bytes(_) | Body::Blob(_) => return Ok(answer),
         }

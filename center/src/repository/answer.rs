@@ -24,6 +24,7 @@ impl Answer {
             cache,
             body: Body::Bytes(body),
             private: false,
+            caveat: None,
         }
     }
 
@@ -43,6 +44,7 @@ impl Answer {
             cache,
             body,
             private: false,
+            caveat: None,
         }))
     }
 

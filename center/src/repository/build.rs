@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use http::HeaderValue;
+use shared::change::{EventType, Kind};
+use shared::config::Period;
 use shared::digest::Digest;
 use shared::fill::Flights;
 use shared::module::Patterns;
@@ -12,16 +14,20 @@ use tokio::runtime::Handle;
 
 use super::figures::Figures;
 use super::local::Local;
-use super::owner::Owners;
-use super::remote::{Periods, Remote};
+use super::owner::{Owners, Published};
+use super::quarantine::Quarantine;
+use super::remote::{Heat, Periods, Remote};
+use super::scope::Scope;
 use super::virtual_::{Virtual, local_of};
 use super::{Inner, Repository, RepositoryKind, RepositorySettings, Verifier};
-use crate::store::{Store, StoreError};
-use crate::upstream::{Patience, Upstream};
+use crate::store::{Event, MutableEffects, MutableOutcome, MutableRecord, Store, StoreError, Subject, now_ms};
+use crate::upstream::outbound::Outbound;
+use crate::upstream::{Manners, Patience, Upstream};
 
 /// All repositories of a center.
 pub(crate) struct Repositories {
     by_name: BTreeMap<String, Arc<Repository>>,
+    owners: Arc<Owners>,
 }
 
 /// Why the repositories cannot be built.
@@ -41,37 +47,40 @@ pub(crate) enum BuildError {
 }
 
 impl Repositories {
-    /// Builds them; `via` is how this center calls itself to upstreams. Fills run on the runtime on which this is called.
+    /// Builds them; `via` is how this center calls itself to upstreams. Fills run on the runtime on which this is called. With
+    /// `before`, the repositories that ran under other settings, nothing is forgotten that was published meanwhile.
     pub(crate) async fn build(
         settings: &BTreeMap<String, RepositorySettings>,
         store: &Store,
         verifier: Arc<dyn Verifier>,
         via: &HeaderValue,
+        outbound: &Arc<Outbound>,
+        before: Option<&Self>,
     ) -> Result<Self, BuildError> {
-        let owners = Arc::new(Owners::default());
+        let owners = Arc::new(before.map_or_else(Owners::default, |before| Owners::new(before.owners.published())));
         for (name, settings) in settings {
             store.open_log(name).await?;
-            if settings.kind == RepositoryKind::Local {
+            if settings.kind == RepositoryKind::Local && !owners.knows_published(name) {
                 // What was once published stays owned, also when every version of it is tombstoned.
-                store.for_each_module(name, |module| owners.claim(name, module)).await?;
+                let mut published = BTreeSet::new();
+                store
+                    .for_each_module(name, |module| {
+                        published.insert(module.to_owned());
+                    })
+                    .await?;
+                owners.know_published(name, published);
             }
         }
-        let (locals, known, renewed) = (locals_of(settings), Arc::clone(&owners), store.weak());
-        // What is published at another replica is owned from then on here too.
-        store.observe(move |change| {
-            if locals.contains(&change.repo) && !known.owns(&change.repo, &change.module_id) {
-                known.claim(&change.repo, &change.module_id);
-                if let Some(store) = renewed() {
-                    renew(store, change.module_id.clone());
-                }
-            }
-        });
-        let parts = Parts { settings, store, owners: &owners, verifier, via, figures: Figures::new() };
+        if before.is_none() {
+            follow_replicas(store, owners.published());
+        }
+        let parts = Parts { settings, store, owners: &owners, verifier, via, outbound, figures: Figures::new() };
         let mut by_name = BTreeMap::new();
         for name in settings.keys() {
             parts.add(name, &mut by_name, &mut Vec::new())?;
         }
-        Ok(Self { by_name })
+        tell_of_settings(settings, store).await?;
+        Ok(Self { by_name, owners })
     }
 
     /// A repository by its name.
@@ -85,6 +94,37 @@ impl Repositories {
     }
 }
 
+/// Records what the settings are. Where they are not those of before, lists and all else that may change is no longer what it
+/// was, and every edge must hear of it.
+async fn tell_of_settings(settings: &BTreeMap<String, RepositorySettings>, store: &Store) -> Result<(), StoreError> {
+    let digest = Digest::of(&serde_json::to_vec(settings).unwrap_or_default());
+    let record = MutableRecord {
+        outcome: MutableOutcome::NotFound(digest.hex()),
+        fetched_ms: now_ms(),
+        etag: None,
+        last_modified: None,
+        pseudo: None,
+    };
+    for name in settings.keys() {
+        let logs = [name.clone()];
+        let subject = Subject { repository: name, logs: &logs, module: "" };
+        let event = || Event {
+            event_type: EventType::Update,
+            kind: Kind::All,
+            version: None,
+            sha256: None,
+            h1: None,
+            reason: "settings",
+        };
+        let effects = |before: Option<&MutableRecord>| MutableEffects {
+            events: before.filter(|before| before.outcome != record.outcome).map(|_| event()).into_iter().collect(),
+            present: Vec::new(),
+        };
+        store.commit_mutable(subject, "settings", &record, None, effects).await?;
+    }
+    Ok(())
+}
+
 /// What every repository is built from.
 struct Parts<'a> {
     settings: &'a BTreeMap<String, RepositorySettings>,
@@ -92,6 +132,7 @@ struct Parts<'a> {
     owners: &'a Arc<Owners>,
     verifier: Arc<dyn Verifier>,
     via: &'a HeaderValue,
+    outbound: &'a Arc<Outbound>,
     figures: Figures,
 }
 
@@ -115,28 +156,39 @@ impl Parts<'_> {
             return Err(wrong("it is a member of itself".to_owned()));
         }
         check_keys(settings).map_err(wrong)?;
+        let owns = Patterns::new(settings.owns.iter().cloned()).map_err(|error| wrong(format!("owns: {error}")))?;
         let inner = match settings.kind {
-            RepositoryKind::Local => Inner::Local(Arc::new(self.local(name, settings)?)),
-            RepositoryKind::Remote => Inner::Remote(Arc::new(self.remote(name, settings)?)),
+            RepositoryKind::Local => Inner::Local(Arc::new(self.local(name, &owns)?)),
+            RepositoryKind::Remote => {
+                self.owners.add_open(name, &owns);
+                Inner::Remote(Arc::new(self.remote(name, settings)?))
+            }
             RepositoryKind::Virtual => {
                 above.push(name.to_owned());
                 let members = settings.members.iter().map(|member| self.add(member, built, above));
                 let members = members.collect::<Result<Vec<_>, _>>()?;
                 above.pop();
-                Inner::Virtual(self.merge(name, settings, members)?)
+                let virtual_ = self.merge(name, settings, members)?;
+                self.owners.add_group(name, &owns, virtual_.leaves());
+                Inner::Virtual(virtual_)
             }
         };
-        let (store, owners) = (self.store.clone(), Arc::clone(self.owners));
-        let rules = Digest::of(format!("{:?}", self.settings).as_bytes());
-        let repository = Arc::new(Repository { name: name.to_owned(), store, owners, rules, inner });
+        let repository = Arc::new(Repository {
+            name: name.to_owned(),
+            store: self.store.clone(),
+            owners: Arc::clone(self.owners),
+            scope: Scope { include: settings.include.clone(), exclude: settings.exclude.clone() },
+            priority: settings.priority,
+            hard_fail: settings.hard_fail,
+            rules: Digest::of(format!("{:?}", self.settings).as_bytes()),
+            inner,
+        });
         built.insert(name.to_owned(), Arc::clone(&repository));
         Ok(repository)
     }
 
-    fn local(&self, name: &str, settings: &RepositorySettings) -> Result<Local, BuildError> {
-        let patterns = Patterns::new(settings.owns.iter().cloned())
-            .map_err(|error| BuildError::Settings { name: name.to_owned(), reason: format!("owns: {error}") })?;
-        self.owners.add(name, &patterns);
+    fn local(&self, name: &str, owns: &Patterns) -> Result<Local, BuildError> {
+        self.owners.add(name, owns);
         Ok(Local {
             name: name.to_owned(),
             store: self.store.clone(),
@@ -153,10 +205,16 @@ impl Parts<'_> {
             first_byte: settings.first_byte_timeout.get(),
             stall: settings.stall_timeout.get(),
         };
-        let base = settings.upstream.as_deref().filter(|base| !base.is_empty());
-        let upstream = base.map(|base| Upstream::new(base, patience, self.via.clone())).transpose();
-        let upstream = upstream
-            .map_err(|reason| BuildError::Settings { name: name.to_owned(), reason: format!("upstream: {reason}") })?;
+        let upstream = if settings.servers().next().is_none() {
+            None
+        } else {
+            let manners = Manners { patience, via: self.via.clone(), held_first: settings.held_first };
+            let upstream = Upstream::new(settings.servers(), manners, self.outbound);
+            Some(upstream.map_err(|reason| BuildError::Settings {
+                name: name.to_owned(),
+                reason: format!("upstream: {reason}"),
+            })?)
+        };
         Ok(Remote {
             name: name.to_owned(),
             store: self.store.clone(),
@@ -165,13 +223,17 @@ impl Parts<'_> {
             logs: self.logs_of(name),
             log: self.store.change_log(name)?,
             upstream,
+            offline: settings.offline,
             periods: Periods {
+                assumed_offline: settings.assumed_offline_period.get(),
                 metadata: settings.metadata_period.get(),
                 negative: settings.negative_period.get(),
                 stale_if_error: settings.stale_if_error.get(),
             },
             verifier: Arc::clone(&self.verifier),
+            quarantine: Quarantine::beside(self.store.spool_dir()),
             flights: Flights::new(self.store.spool_dir(), Handle::current()),
+            heat: Heat::default(),
             cooling_until_ms: AtomicU64::new(0),
         })
     }
@@ -180,7 +242,7 @@ impl Parts<'_> {
         &self,
         name: &str,
         settings: &RepositorySettings,
-        members: Vec<Arc<Repository>>,
+        mut members: Vec<Arc<Repository>>,
     ) -> Result<Virtual, BuildError> {
         let default_deployment = match &settings.default_deployment {
             None => None,
@@ -193,9 +255,12 @@ impl Parts<'_> {
                 Some(local)
             }
         };
+        // Of equals, the order in which they were named.
+        members.sort_by_key(|member| std::cmp::Reverse(member.priority));
         Ok(Virtual {
             store: self.store.clone(),
             log: self.store.change_log(name)?,
+            owners: Arc::clone(self.owners),
             members,
             default_deployment,
             merge_timeout: settings.merge_timeout.get(),
@@ -222,31 +287,51 @@ impl Parts<'_> {
     }
 }
 
-/// Has the manifests follow a path's new owner. Behind: the head that tells of it need not wait.
-fn renew(store: Store, path: String) {
-    tokio::spawn(async move {
-        if let Err(error) = store.renew_manifests(&path).await {
-            tracing::warn!(path, %error, "the manifests could not be renewed");
-        }
+/// What is published at another replica is owned from then on here too, and the manifests follow. Behind: the head that tells of it
+/// need not wait.
+fn follow_replicas(store: &Store, published: Published) {
+    let open = store.weak();
+    store.observe(move |change| {
+        let is_new =
+            published.write().get_mut(&change.repo).is_some_and(|known| known.insert(change.module_id.clone()));
+        let Some(store) = open().filter(|_| is_new) else { return };
+        let path = change.module_id.clone();
+        tokio::spawn(async move {
+            if let Err(error) = store.renew_manifests(&path).await {
+                tracing::warn!(path, %error, "the manifests could not be renewed");
+            }
+        });
     });
 }
 
-fn locals_of(settings: &BTreeMap<String, RepositorySettings>) -> BTreeSet<String> {
-    let locals = settings.iter().filter(|(_, settings)| settings.kind == RepositoryKind::Local);
-    locals.map(|(name, _)| name.clone()).collect()
-}
+const REMOTE: &[RepositoryKind] = &[RepositoryKind::Remote];
+const VIRTUAL: &[RepositoryKind] = &[RepositoryKind::Virtual];
 
 /// A key that its kind does not know would be a misunderstanding in silence.
 fn check_keys(settings: &RepositorySettings) -> Result<(), String> {
     let kind = settings.kind;
     let keys = [
-        ("owns", !settings.owns.is_empty(), RepositoryKind::Local),
-        ("upstream", settings.upstream.is_some(), RepositoryKind::Remote),
-        ("members", !settings.members.is_empty(), RepositoryKind::Virtual),
-        ("default_deployment", settings.default_deployment.is_some(), RepositoryKind::Virtual),
+        ("upstream", settings.upstream.is_some(), REMOTE),
+        ("upstreams", !settings.upstreams.is_empty(), REMOTE),
+        ("held_first", settings.held_first, REMOTE),
+        ("offline", settings.offline, REMOTE),
+        ("members", !settings.members.is_empty(), VIRTUAL),
+        ("default_deployment", settings.default_deployment.is_some(), VIRTUAL),
     ];
-    for (key, is_set, of) in keys {
-        if is_set && kind != of {
+    let default = RepositorySettings::default();
+    let differs = |of: fn(&RepositorySettings) -> Period| of(settings) != of(&default);
+    let periods = [
+        ("metadata_period", differs(|settings| settings.metadata_period), REMOTE),
+        ("negative_period", differs(|settings| settings.negative_period), REMOTE),
+        ("stale_if_error", differs(|settings| settings.stale_if_error), REMOTE),
+        ("assumed_offline_period", differs(|settings| settings.assumed_offline_period), REMOTE),
+        ("connect_timeout", differs(|settings| settings.connect_timeout), REMOTE),
+        ("first_byte_timeout", differs(|settings| settings.first_byte_timeout), REMOTE),
+        ("stall_timeout", differs(|settings| settings.stall_timeout), REMOTE),
+        ("merge_timeout", differs(|settings| settings.merge_timeout), VIRTUAL),
+    ];
+    for (key, is_set, of) in keys.into_iter().chain(periods) {
+        if is_set && !of.contains(&kind) {
             return Err(format!("{key}: a {} repository has no such key", kind.as_str()));
         }
     }

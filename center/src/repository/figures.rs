@@ -1,6 +1,6 @@
 //! What the repositories count for Prometheus.
 
-use prometheus::IntCounterVec;
+use prometheus::{IntCounterVec, IntGaugeVec};
 use shared::telemetry;
 
 /// The counters. Registered once, with the repositories.
@@ -8,6 +8,7 @@ use shared::telemetry;
 pub(super) struct Figures {
     integrity_failures: IntCounterVec,
     upstream_requests: IntCounterVec,
+    breaker_state: IntGaugeVec,
 }
 
 /// Why bytes were refused.
@@ -44,6 +45,11 @@ impl Figures {
                 "Requests to upstreams, by the repository that asked and what came of them.",
                 &["upstream", "outcome"],
             ),
+            breaker_state: telemetry::gauge_vec(
+                "breaker_state",
+                "Whether an upstream's breaker is in a state, by repository and number of the server: 1 or 0.",
+                &["upstream", "state"],
+            ),
         }
     }
 
@@ -56,5 +62,12 @@ impl Figures {
     /// Counts a request to an upstream.
     pub(super) fn asked(&self, repository: &str, outcome: &str) {
         self.upstream_requests.with_label_values(&[repository, outcome]).inc();
+    }
+    /// Shows the state of a server's breaker.
+    pub(super) fn breaker(&self, repository: &str, number: usize, phase: &str) {
+        let upstream = format!("{repository}/{number}");
+        for state in ["closed", "open", "half_open"] {
+            self.breaker_state.with_label_values(&[&upstream, state]).set(i64::from(state == phase));
+        }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::future::Future;
 
+use bytes::Bytes;
 use serde::Deserialize;
 use shared::module::{ModulePath, Version, gomod, semver};
 
@@ -32,6 +33,30 @@ where
     Ok(release.or_else(|| considered.last()).map(|version| (*version).clone()))
 }
 
+/// The latest of the listed versions that is not retracted. What is retracted, the go.mod of the latest version says, be that
+/// retracted itself or not. `gomod` gives the go.mod of a version.
+pub(super) async fn unretracted<F, Fut>(
+    module: &ModulePath,
+    versions: &[Version],
+    gomod: F,
+) -> Result<Option<Version>, RepoError>
+where
+    F: Fn(Version) -> Fut,
+    Fut: Future<Output = Result<Bytes, RepoError>>,
+{
+    let has_gomod = |version| async { Ok(is_written(module, &gomod(version).await?)) };
+    let Some(top) = choose(versions, |_| true, has_gomod).await? else {
+        return Ok(None);
+    };
+    let retractions = match gomod(top).await {
+        Ok(body) => Retractions::of(&body),
+        // A version that is listed but not to be had retracts nothing.
+        Err(error) if error.is_absent() => Retractions::default(),
+        Err(error) => return Err(error),
+    };
+    choose(versions, |version| !retractions.contain(version), has_gomod).await
+}
+
 /// Whether a go.mod was written by somebody, rather than made up for a version without one.
 pub(super) fn is_written(module: &ModulePath, body: &[u8]) -> bool {
     body != gomod::synthesized(module).as_bytes()
@@ -39,16 +64,16 @@ pub(super) fn is_written(module: &ModulePath, body: &[u8]) -> bool {
 
 /// The intervals that a go.mod retracts.
 #[derive(Debug, Default)]
-pub(super) struct Retractions(Vec<(String, String)>);
+struct Retractions(Vec<(String, String)>);
 
 impl Retractions {
     /// Reads them.
-    pub(super) fn of(body: &[u8]) -> Self {
+    fn of(body: &[u8]) -> Self {
         Self(gomod::directives(body).retract)
     }
 
     /// Whether they contain a version.
-    pub(super) fn contain(&self, version: &Version) -> bool {
+    fn contain(&self, version: &Version) -> bool {
         self.0.iter().any(|(low, high)| {
             semver::compare(low, version.as_str()).is_le() && semver::compare(version.as_str(), high).is_le()
         })

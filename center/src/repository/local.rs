@@ -8,7 +8,7 @@ use shared::module::{ModulePath, Version};
 use shared::request::ModuleRequest;
 
 use super::figures::Figures;
-use super::latest::choose;
+use super::latest::{choose, is_written, unretracted};
 use super::owner::Owners;
 use super::{Answer, CacheStatus, RepoError, list};
 use crate::store::{ChangeLog, Store, Stored, Subject, VersionRecord, from_ms};
@@ -26,11 +26,6 @@ pub(super) struct Local {
 }
 
 impl Local {
-    /// Whether a path belongs here.
-    pub(super) fn owns(&self, module: &ModulePath) -> bool {
-        self.owners.owns(&self.name, module.as_str())
-    }
-
     pub(super) async fn fetch(&self, request: &ModuleRequest) -> Result<Answer, RepoError> {
         let module = &request.module;
         let found = match &request.artefact {
@@ -58,21 +53,23 @@ impl Local {
         let head = self.log.head();
         let (versions, _) = self.visible(request).await?;
         let (pseudo, tagged): (Vec<Version>, Vec<Version>) = versions.into_iter().partition(Version::is_pseudo);
-        // Published `+incompatible` versions have no go.mod, and compatible ones below them are of the same module:
-        // what has a go.mod of its own goes before them, as everywhere.
-        let chosen = choose(&tagged, |_| true, |version| async move { self.has_gomod(request, &version).await });
-        let chosen = match chosen.await? {
+        let gomod = |version: Version| async move {
+            self.held(request, &version, |record| record.gomod).await?.bytes(&self.store).await
+        };
+        let chosen = if let Some(version) = unretracted(&request.module, &tagged, gomod).await? {
+            Some(version)
+        } else {
+            // All are retracted, which is for the one to say that would be the latest otherwise.
+            let has_gomod = |version| async { Ok(is_written(&request.module, &gomod(version).await?)) };
+            choose(&tagged, |_| true, has_gomod).await?
+        };
+        let chosen = match chosen {
             Some(version) => Some(version),
             None => list::newest(&pseudo).cloned(),
         };
         let version = chosen.ok_or_else(|| not_found(request))?;
         let answer = self.held(request, &version, |record| record.info).await?;
         Ok(answer.reflecting(head))
-    }
-
-    async fn has_gomod(&self, request: &ModuleRequest, version: &Version) -> Result<bool, RepoError> {
-        let answer = self.held(request, version, |record| record.gomod).await?;
-        Ok(super::latest::is_written(&request.module, &answer.bytes(&self.store).await?))
     }
 
     /// The versions that are there, sorted, and when the last of them came. Not found if none was ever published.

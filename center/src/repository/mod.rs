@@ -16,18 +16,20 @@ mod list;
 mod local;
 mod owner;
 mod publish;
+mod quarantine;
 mod remote;
 pub(crate) mod retention;
+mod scope;
 mod settings;
 #[cfg(test)]
 mod testing;
+mod verify;
 mod virtual_;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use shared::change::ChangeId;
@@ -38,6 +40,7 @@ use shared::request::ModuleRequest;
 
 pub(crate) use self::build::Repositories;
 pub(crate) use self::settings::{RepositoryKind, RepositorySettings, default_repositories};
+pub(crate) use self::verify::{Proof, TOOLCHAIN, Verdict, Verifier, VerifyError};
 use crate::store::{BlobRef, Manifest, Store, StoreError, Tombstone, View, now_ms};
 
 /// How a request may be answered.
@@ -65,6 +68,17 @@ pub(crate) struct Answer {
     pub(crate) body: Body,
     /// Whether a local (or private) repository answered.
     pub(crate) private: bool,
+    /// What whoever keeps this answer should know. One with a caveat is not kept here either.
+    pub(crate) caveat: Option<Caveat>,
+}
+
+/// What an answer lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Caveat {
+    /// The part of a member that could not be asked.
+    Partial,
+    /// The proof of a checksum database that could not be asked.
+    Unverified,
 }
 
 /// The body of an [`Answer`].
@@ -85,6 +99,8 @@ pub(crate) struct FillHead {
     pub(crate) len: Option<u64>,
     /// `Last-Modified` of the upstream, or the time the fill began.
     pub(crate) modified: SystemTime,
+    /// Whether it may be served without having been verified; then it is not kept.
+    pub(crate) unverified: bool,
 }
 
 /// How the store took part in an answer (`X-Cache`).
@@ -190,53 +206,14 @@ pub(crate) struct Published {
     pub(crate) repository: String,
 }
 
-/// What a checksum database is asked about a version.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Proof<'a> {
-    /// The hash of the zip.
-    Zip {
-        /// `h1:…`
-        h1: &'a str,
-    },
-    /// The hash of the go.mod.
-    Mod {
-        /// `h1:…`
-        h1: &'a str,
-    },
-}
-
-/// What a checksum database says, if it does not contradict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// The database has this hash.
-    Verified,
-    /// No database speaks for this module.
-    NotCovered,
-}
-
-/// Why a hash could not be accepted.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum VerifyError {
-    /// The database has another hash. The text says which.
-    #[error("{0}")]
-    Mismatch(String),
-    /// The database could not be asked.
-    #[error("{0}")]
-    Unavailable(String),
-}
-
-/// The seam between remote repositories and the checksum database.
-#[async_trait]
-pub(crate) trait Verifier: Send + Sync {
-    /// Checks one hash of one version.
-    async fn check(&self, module: &ModulePath, version: &Version, what: Proof<'_>) -> Result<Verdict, VerifyError>;
-}
-
 /// One configured repository.
 pub(crate) struct Repository {
     name: String,
     store: Store,
     owners: Arc<owner::Owners>,
+    scope: scope::Scope,
+    priority: u32,
+    hard_fail: bool,
     /// Stands for what is configured: who may answer for what follows from it, and from what was published.
     rules: Digest,
     inner: Inner,
@@ -270,6 +247,7 @@ impl Repository {
         options: &'a FetchOptions,
     ) -> BoxFuture<'a, Result<Answer, RepoError>> {
         Box::pin(async move {
+            self.require_in_scope(&request.module)?;
             match &self.inner {
                 Inner::Local(local) => local.fetch(request).await,
                 Inner::Remote(remote) => remote.fetch(request, options).await,
@@ -289,14 +267,30 @@ impl Repository {
         Ok(false)
     }
 
-    /// The repository that alone may answer for a path. A local repository says so of its own paths, a virtual one of
-    /// its members'; a remote one owns nothing.
+    /// The repository that alone may answer for a path: this one, or the first of its members that owns it.
     pub(crate) fn owner_of(&self, module: &ModulePath) -> Option<&str> {
-        match &self.inner {
-            Inner::Local(local) => local.owns(module).then_some(self.name.as_str()),
-            Inner::Remote(_) => None,
-            Inner::Virtual(virtual_) => virtual_.owner_of(module).map(Self::name),
+        if self.owners.owns(&self.name, module.as_str()) {
+            return Some(&self.name);
         }
+        match &self.inner {
+            Inner::Local(_) | Inner::Remote(_) => None,
+            Inner::Virtual(virtual_) => virtual_.owner_of(module),
+        }
+    }
+
+    /// Whether the owners of a path let this repository, or one below it, answer for it.
+    fn may_answer(&self, module: &ModulePath) -> bool {
+        match &self.inner {
+            Inner::Local(_) | Inner::Remote(_) => self.owners.may_answer(&self.name, module.as_str()),
+            Inner::Virtual(virtual_) => virtual_.members.iter().any(|member| member.may_answer(module)),
+        }
+    }
+
+    fn require_in_scope(&self, module: &ModulePath) -> Result<(), RepoError> {
+        if self.scope.contains(module) {
+            return Ok(());
+        }
+        Err(RepoError::Blocked(format!("{module} is not among what repository {:?} answers for", self.name)))
     }
 
     /// Publishes a module zip. `expected` is what the client said the SHA-256 would be. Returns once everything is on disk.
@@ -307,7 +301,16 @@ impl Repository {
         upload: Upload,
         expected: Option<Digest>,
     ) -> Result<Published, RepoError> {
+        self.require_in_scope(module)?;
         let local = self.deployment()?;
+        if let Inner::Virtual(virtual_) = &self.inner
+            && let Some(member) = virtual_.members.iter().find(|member| member.name == local.name)
+        {
+            member.require_in_scope(module)?;
+        }
+        if let Some(owner) = self.owners.keeps_from(&local.name, module) {
+            return Err(RepoError::Blocked(format!("{module} belongs to repository {owner:?}")));
+        }
         local.publish(module, version, upload, expected).await
     }
 

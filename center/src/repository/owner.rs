@@ -1,64 +1,142 @@
-//! Ownership: which paths belong to a local repository and are therefore asked of nobody else.
+//! Ownership: which paths belong to a repository and are therefore asked of nobody else.
 //!
-//! A path belongs to a local repository when it matches one of its configured patterns (as GOPRIVATE matches), or equals
-//! or lies below a module path that was ever published there. One registry serves all repositories of a center, because
-//! a remote repository must refuse an owned path whichever way the request came.
+//! A path belongs to a repository when it matches one of the patterns that it owns (as GOPRIVATE matches), or equals or lies
+//! below a module path that was ever published there. A virtual repository owns for its members. The nearest owners count:
+//! what a local repository owns is not asked of a remote one because a virtual repository above both owns it too. One
+//! registry serves all repositories of a center, because a path that is owned must be refused whichever way the request came.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use parking_lot::RwLock;
 use shared::module::{ModulePath, Patterns};
+
+/// What was ever published, by repository. It outlives a change of the configuration.
+pub(super) type Published = Arc<RwLock<BTreeMap<String, BTreeSet<String>>>>;
 
 /// Who owns what.
 #[derive(Debug, Default)]
 pub(crate) struct Owners {
     claims: RwLock<BTreeMap<String, Claim>>,
+    published: Published,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Claim {
     patterns: Patterns,
-    published: BTreeSet<String>,
+    holder: Holder,
 }
 
-impl Claim {
-    fn covers(&self, module: &str) -> bool {
-        let published = !self.published.is_empty() && prefixes(module).any(|path| self.published.contains(path));
-        published || self.patterns.matches(module)
-    }
+/// For whom a claim counts.
+#[derive(Debug)]
+enum Holder {
+    /// A repository whose modules are its own: it answers for what it owns and for nothing else.
+    Own,
+    /// A repository that also answers for what nobody owns.
+    Open,
+    /// These repositories, which are below a virtual one.
+    Group(Vec<String>),
 }
 
 impl Owners {
+    /// Nobody owns anything but by what was published.
+    pub(super) fn new(published: Published) -> Self {
+        Self { claims: RwLock::default(), published }
+    }
+
+    /// What was published, for the owners of another configuration.
+    pub(super) fn published(&self) -> Published {
+        Arc::clone(&self.published)
+    }
+
     /// Notes a local repository with its patterns.
     pub(super) fn add(&self, repository: &str, patterns: &Patterns) {
-        let mut claims = self.claims.write();
-        claims.entry(repository.to_owned()).or_default().patterns = patterns.clone();
+        self.note(repository, patterns, Holder::Own);
+    }
+
+    /// Notes a remote repository with its patterns.
+    pub(super) fn add_open(&self, repository: &str, patterns: &Patterns) {
+        self.note(repository, patterns, Holder::Open);
+    }
+
+    /// Notes a virtual repository with its patterns and all that is below it.
+    pub(super) fn add_group(&self, repository: &str, patterns: &Patterns, leaves: Vec<String>) {
+        self.note(repository, patterns, Holder::Group(leaves));
+    }
+
+    fn note(&self, repository: &str, patterns: &Patterns, holder: Holder) {
+        self.claims.write().insert(repository.to_owned(), Claim { patterns: patterns.clone(), holder });
     }
 
     /// Notes that a module path was published to a local repository, which thereby owns it for good.
     pub(super) fn claim(&self, repository: &str, module: &str) {
-        let mut claims = self.claims.write();
-        claims.entry(repository.to_owned()).or_default().published.insert(module.to_owned());
+        let mut published = self.published.write();
+        published.entry(repository.to_owned()).or_default().insert(module.to_owned());
     }
 
-    /// Whether a local repository owns a path.
+    /// Whether it is known what was published to a repository.
+    pub(super) fn knows_published(&self, repository: &str) -> bool {
+        self.published.read().contains_key(repository)
+    }
+
+    /// It is known from now on, be it nothing.
+    pub(super) fn know_published(&self, repository: &str, modules: BTreeSet<String>) {
+        self.published.write().entry(repository.to_owned()).or_default().extend(modules);
+    }
+
+    /// Whether a repository is one of the nearest owners of a path.
     pub(super) fn owns(&self, repository: &str, module: &str) -> bool {
-        self.claims.read().get(repository).is_some_and(|claim| claim.covers(module))
+        self.nearest(module, |owners| owners.iter().any(|(name, _)| *name == repository))
     }
 
-    /// The first local repository, by name, that owns a path.
+    /// The first of the nearest owners of a path, by name.
     pub(crate) fn owner_of(&self, module: &ModulePath) -> Option<String> {
-        let claims = self.claims.read();
-        claims.iter().find(|(_, claim)| claim.covers(module.as_str())).map(|(name, _)| name.clone())
+        self.nearest(module.as_str(), |owners| owners.first().map(|(name, _)| (*name).to_owned()))
+    }
+
+    /// The owner that keeps a path from being published to another repository: by its patterns, not by what is there.
+    pub(super) fn keeps_from(&self, repository: &str, module: &ModulePath) -> Option<String> {
+        self.nearest(module.as_str(), |owners| {
+            let may_take = |(name, claim): &(&str, &Claim)| match &claim.holder {
+                Holder::Own | Holder::Open => *name == repository || !claim.patterns.matches(module.as_str()),
+                Holder::Group(leaves) => leaves.iter().any(|leaf| leaf == repository),
+            };
+            let is_kept = !owners.is_empty() && !owners.iter().any(may_take);
+            is_kept.then(|| owners[0].0.to_owned())
+        })
     }
 
     /// Whether a local or remote repository may answer for a path: an owned one only if it owns it.
     pub(super) fn may_answer(&self, repository: &str, module: &str) -> bool {
-        let claims = self.claims.read();
-        match claims.get(repository) {
-            Some(claim) => claim.covers(module),
-            None => !claims.values().any(|claim| claim.covers(module)),
+        let own = self.claims.read().get(repository).is_some_and(|claim| matches!(claim.holder, Holder::Own));
+        self.nearest(module, |owners| match owners {
+            [] => !own,
+            owners => owners.iter().any(|(name, claim)| match &claim.holder {
+                Holder::Own | Holder::Open => *name == repository,
+                Holder::Group(leaves) => !own && leaves.iter().any(|leaf| leaf == repository),
+            }),
+        })
+    }
+
+    /// The owners of a path that have no owner below them.
+    fn nearest<T>(&self, module: &str, of: impl FnOnce(&[(&str, &Claim)]) -> T) -> T {
+        let (claims, published) = (self.claims.read(), self.published.read());
+        let has_published = |name: &str| {
+            let of_it = published.get(name).filter(|modules| !modules.is_empty());
+            of_it.is_some_and(|modules| prefixes(module).any(|path| modules.contains(path)))
+        };
+        let covers = |name: &str, claim: &Claim| match claim.holder {
+            Holder::Own => claim.patterns.matches(module) || has_published(name),
+            Holder::Open | Holder::Group(_) => claim.patterns.matches(module),
+        };
+        let owners = claims.iter().map(|(name, claim)| (name.as_str(), claim));
+        let owners: Vec<_> = owners.filter(|(name, claim)| covers(name, claim)).collect();
+        let is_group = |(_, claim): &(&str, &Claim)| matches!(claim.holder, Holder::Group(_));
+        if owners.iter().all(is_group) {
+            return of(&owners);
         }
+        let leaves: Vec<_> = owners.into_iter().filter(|owner| !is_group(owner)).collect();
+        of(&leaves)
     }
 }
 
@@ -75,10 +153,14 @@ mod tests {
         ModulePath::new(text).unwrap()
     }
 
+    fn patterns(text: &str) -> Patterns {
+        Patterns::new([text.to_owned()]).unwrap()
+    }
+
     #[test]
     fn patterns_and_published_paths_own_by_whole_elements() {
         let owners = Owners::default();
-        owners.add("a", &Patterns::new(["corp.example.com/*".to_owned()]).unwrap());
+        owners.add("a", &patterns("corp.example.com/*"));
         owners.add("b", &Patterns::default());
         owners.claim("b", "example.com/lib");
         for (module, owner) in [
@@ -103,5 +185,40 @@ mod tests {
         assert!(!owners.may_answer("remote", "example.com/lib/x"));
         assert!(owners.may_answer("remote", "example.com/other"));
         assert!(!owners.may_answer("local", "example.com/other"));
+    }
+
+    #[test]
+    fn a_remote_that_owns_a_path_alone_answers_for_it_and_goes_on_answering_for_others() {
+        let owners = Owners::default();
+        owners.add_open("partner", &patterns("partner.test/*"));
+        owners.add_open("public", &Patterns::default());
+        assert!(owners.may_answer("partner", "partner.test/x"));
+        assert!(!owners.may_answer("public", "partner.test/x"));
+        assert!(owners.may_answer("partner", "example.com/x") && owners.may_answer("public", "example.com/x"));
+    }
+
+    #[test]
+    fn the_nearest_owners_count() {
+        let owners = Owners::default();
+        owners.add("local", &Patterns::default());
+        owners.add_open("inner-remote", &Patterns::default());
+        owners.add_group("inner", &patterns("corp.test"), vec!["local".into(), "inner-remote".into()]);
+        assert_eq!(owners.owner_of(&path("corp.test/x")).as_deref(), Some("inner"));
+        assert!(owners.may_answer("inner-remote", "corp.test/x"));
+        assert!(!owners.may_answer("outer-remote", "corp.test/x") && !owners.may_answer("local", "corp.test/x"));
+        owners.claim("local", "corp.test/x");
+        assert_eq!(owners.owner_of(&path("corp.test/x")).as_deref(), Some("local"));
+        assert!(!owners.may_answer("inner-remote", "corp.test/x") && owners.may_answer("local", "corp.test/x"));
+        assert!(owners.may_answer("inner-remote", "corp.test/y"));
+    }
+
+    #[test]
+    fn what_was_published_outlives_a_configuration() {
+        let before = Owners::default();
+        before.add("local", &Patterns::default());
+        let after = Owners::new(before.published());
+        after.add("local", &patterns("corp.test"));
+        before.claim("local", "example.com/late");
+        assert!(after.owns("local", "example.com/late") && after.owns("local", "corp.test/x"));
     }
 }

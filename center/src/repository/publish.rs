@@ -71,7 +71,7 @@ impl Local {
         let bodies = [candidate.info.clone(), candidate.gomod.clone(), candidate.zip.clone()];
         let what = format!("{module}@{version}");
         let (mut created, mut created_ms) = (false, 0);
-        let was_owned = self.owns(module);
+        let was_owned = self.owners.owns(&self.name, module.as_str());
         let decide = |draft: &mut Draft| {
             let decision = decide(&what, version, &candidate, draft).inspect_err(|_| {
                 let refused = draft.identity.zip_h1.as_ref().is_some() && draft.record.zip.is_none();

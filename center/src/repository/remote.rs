@@ -8,10 +8,14 @@
 //!
 //! Everything that is fetched goes through one single flight; there is no second layer.
 
+mod heat;
 mod immutable;
 mod mutable;
+mod offline;
 mod proof;
 mod zip;
+
+pub(super) use self::heat::Heat;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +30,7 @@ use shared::request::ModuleRequest;
 use super::answer::RETRY_AFTER;
 use super::figures::Figures;
 use super::owner::Owners;
+use super::quarantine::Quarantine;
 use super::{Answer, FetchOptions, FillHead, RepoError, Verifier};
 use crate::store::{
     ChangeLog, Decision, Draft, Event, MutableEffects, MutableOutcome, MutableRecord, Placed, Store, Subject,
@@ -40,16 +45,15 @@ const INFO_BYTES_MAX: u64 = 1 << 20;
 /// Largest `.mod` that is taken, in bytes.
 const GOMOD_BYTES_MAX: u64 = shared::module::zip::GOMOD_BYTES_MAX;
 
-/// After a connection could not be made or timed out, whoever holds something stale serves it for this long without
-/// trying again.
-const COOLDOWN: Duration = Duration::from_secs(5);
-
 /// How long answers count.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Periods {
     pub(super) metadata: Duration,
     pub(super) negative: Duration,
     pub(super) stale_if_error: Duration,
+    /// After a connection could not be made or timed out, whoever holds something stale serves it for this long without
+    /// trying again.
+    pub(super) assumed_offline: Duration,
 }
 
 /// Which fetches are one: those of the same artefact of the same module.
@@ -64,9 +68,14 @@ pub(super) struct Remote {
     pub(super) logs: Vec<String>,
     pub(super) log: ChangeLog,
     pub(super) upstream: Option<Upstream>,
+    /// Nobody is asked.
+    pub(super) offline: bool,
     pub(super) periods: Periods,
     pub(super) verifier: Arc<dyn Verifier>,
+    pub(super) quarantine: Quarantine,
     pub(super) flights: Flights<FlightKey, FillHead>,
+    /// How often mutable artefacts are asked.
+    pub(super) heat: Heat,
     /// Until when the upstream is left alone where something stale can be served: Unix time in milliseconds.
     pub(super) cooling_until_ms: AtomicU64,
 }
@@ -77,11 +86,15 @@ impl Remote {
         request: &ModuleRequest,
         options: &FetchOptions,
     ) -> Result<Answer, RepoError> {
-        if let Some(owner) = self.owners.owner_of(&request.module) {
+        if !self.owners.may_answer(&self.name, request.module.as_str()) {
             let module = &request.module;
+            let owner = self.owners.owner_of(module).unwrap_or_default();
             return Err(RepoError::Blocked(format!(
                 "{module} belongs to repository {owner:?} and is asked of no other"
             )));
+        }
+        if self.offline {
+            return self.offline(request, options).await;
         }
         match &request.artefact {
             Artefact::List | Artefact::Latest | Artefact::Query(_) => self.mutable(request, options).await,
@@ -104,11 +117,22 @@ impl Remote {
             Err(error) => outcome_of(error),
         };
         self.figures.asked(&self.name, outcome);
+        upstream.phases().for_each(|(number, phase)| self.figures.breaker(&self.name, number, phase));
         if matches!(reply, Err(RepoError::Unavailable { .. } | RepoError::Timeout(_))) {
-            let until = now_ms().saturating_add(millis(COOLDOWN));
+            let until = now_ms().saturating_add(millis(self.periods.assumed_offline));
             self.cooling_until_ms.store(until, Ordering::Relaxed);
         }
         reply
+    }
+
+    /// Whether a fetch that ended so may be made anew: the upstream failed, or one of several servers sent wrong bytes.
+    fn may_repeat(&self, result: &Result<(), RepoError>) -> bool {
+        let Some(upstream) = &self.upstream else { return false };
+        match result {
+            Err(RepoError::Upstream(_) | RepoError::Unavailable { .. }) => upstream.may_repeat(),
+            Err(RepoError::Integrity(_)) => upstream.has_others() && upstream.may_repeat(),
+            _ => false,
+        }
     }
 
     /// As [`Remote::ask`] without validators, so that there is nothing but a body to come back.

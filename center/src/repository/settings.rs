@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shared::config::Period;
+use shared::module::Patterns;
 
 /// The kinds of repositories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -37,17 +38,33 @@ pub(crate) struct RepositorySettings {
     /// `local`, `remote` or `virtual`.
     #[serde(rename = "type")]
     pub(crate) kind: RepositoryKind,
-    /// local: GOPRIVATE patterns of the module paths that belong to this repository even before anything is published.
-    /// They are never asked of a remote repository nor of a public checksum database.
+    /// any kind: GOPRIVATE patterns of the module paths that are answered here; without one, all are.
+    pub(crate) include: Patterns,
+    /// any kind: GOPRIVATE patterns of the module paths that are not answered here, though `include` has them.
+    pub(crate) exclude: Patterns,
+    /// any kind: GOPRIVATE patterns of the module paths that belong to this repository (a virtual one: to its members) even
+    /// before anything is published. They are never asked of another repository nor of a public checksum database.
     pub(crate) owns: Vec<String>,
+    /// any kind: as a member. A module that a member of a higher priority has is not asked of those with a lower one.
+    pub(crate) priority: u32,
+    /// any kind: as a member. While this one cannot be asked, lists fail instead of lacking its part.
+    pub(crate) hard_fail: bool,
     /// remote: base URL of the GOPROXY server. Without one the repository answers from what it holds.
     pub(crate) upstream: Option<String>,
+    /// remote: base URLs of further servers with the same content, asked in this order when those before them fail.
+    pub(crate) upstreams: Vec<String>,
+    /// remote: ask every server for what it already has (`Disable-Module-Fetch`) before one is made to fetch it.
+    pub(crate) held_first: bool,
+    /// remote: ask nobody. What is held is answered whatever its age, `list` and `@latest` speak of what is held.
+    pub(crate) offline: bool,
     /// remote: how long a list, `@latest` or query answers without asking again.
     pub(crate) metadata_period: Period,
     /// remote: how long a "not found" answers without asking again.
     pub(crate) negative_period: Period,
     /// remote: how long a list, `@latest` or query may be served beyond its period while the upstream fails.
     pub(crate) stale_if_error: Period,
+    /// remote: after a server could not be reached, for how long something older is served without trying again.
+    pub(crate) assumed_offline_period: Period,
     /// remote: time-out of connecting to the upstream.
     pub(crate) connect_timeout: Period,
     /// remote: time-out until the first byte of the upstream's answer.
@@ -66,11 +83,19 @@ impl Default for RepositorySettings {
     fn default() -> Self {
         Self {
             kind: RepositoryKind::Local,
+            include: Patterns::default(),
+            exclude: Patterns::default(),
             owns: Vec::new(),
+            priority: 0,
+            hard_fail: false,
             upstream: None,
+            upstreams: Vec::new(),
+            held_first: false,
+            offline: false,
             metadata_period: Period::secs(60),
             negative_period: Period::secs(60),
             stale_if_error: Period::secs(7 * 24 * 3600),
+            assumed_offline_period: Period::secs(5),
             connect_timeout: Period::secs(5),
             first_byte_timeout: Period::secs(30),
             stall_timeout: Period::secs(30),
@@ -78,6 +103,14 @@ impl Default for RepositorySettings {
             default_deployment: None,
             merge_timeout: Period::secs(60),
         }
+    }
+}
+
+impl RepositorySettings {
+    /// The servers of a remote repository, in the order in which they are asked.
+    pub(crate) fn servers(&self) -> impl Iterator<Item = &str> {
+        let all = self.upstream.iter().chain(&self.upstreams);
+        all.map(String::as_str).filter(|url| !url.is_empty())
     }
 }
 

@@ -22,6 +22,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::store::StoreConfig;
+use crate::upstream::outbound::{Outbound, OutboundSettings};
 
 /// What the upstream says to one path.
 #[derive(Debug, Clone)]
@@ -49,6 +50,7 @@ impl Reply {
 struct OriginState {
     replies: HashMap<String, Reply>,
     asked: Vec<String>,
+    heads: Vec<(String, http::HeaderMap)>,
 }
 
 /// An upstream on a free port. What it was not told about it answers with 404.
@@ -86,6 +88,13 @@ impl Origin {
         self.state.lock().asked.clone()
     }
 
+    /// The headers of the requests for a path.
+    pub(super) fn heads(&self, path: &str) -> Vec<http::HeaderMap> {
+        let state = self.state.lock();
+        let of_it = state.heads.iter().filter(|(asked, _)| asked.trim_start_matches('/') == path);
+        of_it.map(|(_, head)| head.clone()).collect()
+    }
+
     pub(super) fn count(&self, path: &str) -> usize {
         self.asked().iter().filter(|asked| asked.trim_start_matches('/') == path).count()
     }
@@ -96,6 +105,7 @@ async fn answer(state: Arc<Mutex<OriginState>>, request: Request) -> Response {
     let reply = {
         let mut state = state.lock();
         state.asked.push(path.clone());
+        state.heads.push((path.clone(), request.headers().clone()));
         state.replies.get(&path).cloned()
     };
     let reply = reply.unwrap_or_else(|| Reply::status(404, "not found: no such thing"));
@@ -125,6 +135,10 @@ pub(super) struct ToldVerifier(pub(super) Mutex<Option<VerifyError>>);
 impl Verifier for ToldVerifier {
     async fn check(&self, _: &ModulePath, _: &Version, _: Proof<'_>) -> Result<Verdict, VerifyError> {
         self.0.lock().clone().map_or(Ok(Verdict::Verified), Err)
+    }
+
+    async fn is_away(&self, _: &ModulePath, _: &Version) -> bool {
+        false
     }
 }
 
@@ -167,12 +181,27 @@ pub(super) fn settings(upstreams: &[(&str, &str)], period: Period) -> Settings {
 
 impl Setup {
     pub(super) async fn new(settings: &Settings) -> Self {
+        Self::with(settings, &OutboundSettings::default()).await
+    }
+
+    pub(super) async fn with(settings: &Settings, outbound: &OutboundSettings) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(&StoreConfig { data_dir: directory.path().join("data") }).unwrap();
         let verifier = Arc::new(ToldVerifier::default());
         let via = HeaderValue::from_static("1.1 test");
-        let repositories = Repositories::build(settings, &store, verifier.clone(), &via).await.unwrap();
+        let outbound = Arc::new(Outbound::read(outbound).unwrap());
+        let repositories =
+            Repositories::build(settings, &store, verifier.clone(), &via, &outbound, None).await.unwrap();
         Self { repositories, store, verifier, directory }
+    }
+
+    /// The same store under other settings.
+    pub(super) async fn again(self, settings: &Settings) -> Self {
+        let via = HeaderValue::from_static("1.1 test");
+        let (verifier, before) = (self.verifier.clone(), Some(&self.repositories));
+        let built = Repositories::build(settings, &self.store, verifier, &via, &Arc::default(), before).await;
+        let repositories = built.unwrap();
+        Self { repositories, ..self }
     }
 
     /// With one remote repository that asks again after a minute.
@@ -207,13 +236,23 @@ impl Setup {
     }
 
     pub(super) async fn publish(&self, module: &str, version: &str, zip: &Bytes) -> Result<Published, RepoError> {
+        self.publish_to(self.repository("virtual"), module, version, zip).await
+    }
+
+    pub(super) async fn publish_to(
+        &self,
+        to: &Repository,
+        module: &str,
+        version: &str,
+        zip: &Bytes,
+    ) -> Result<Published, RepoError> {
         let module = ModulePath::new(module).unwrap();
         let version = Version::new(&module, version).unwrap();
         let file = tempfile::NamedTempFile::new_in(self.store.spool_dir()).unwrap();
         std::fs::write(file.path(), zip).unwrap();
         let path = file.path().to_owned();
         let upload = Upload { path, len: zip.len() as u64, sha256: Digest::of(zip) };
-        self.repository("virtual").publish(&module, &version, upload, None).await
+        to.publish(&module, &version, upload, None).await
     }
 
     pub(super) async fn changes(&self, repository: &str) -> Vec<Change> {
@@ -232,6 +271,13 @@ impl Setup {
             lines.push_str(&bucket);
         }
         lines
+    }
+
+    /// Removes every body that is a file.
+    pub(super) fn lose_blobs(&self) {
+        let blobs = self.directory.path().join("data/blobs");
+        std::fs::remove_dir_all(&blobs).unwrap();
+        std::fs::create_dir(&blobs).unwrap();
     }
 
     /// How many blobs and temporary files there are.

@@ -1,8 +1,10 @@
 //! A virtual repository: an ordered merge of others.
 //!
-//! Owner rules go first: a path that a local member owns is asked of its owners only. For everything else the members are
-//! asked in order; the first that has a version serves it, lists are merged. "Not found" is said only if every member
-//! says so: one that could not be asked might have it.
+//! Owner rules go first: a path that a member owns is asked of its owners only. For everything else the members are asked by
+//! priority and then in order; the first that has a version serves it, the lists of one priority are merged, and what a member
+//! of a higher priority has is not asked of those below. "Not found" is said only if every member says so: one that could
+//! not be asked might have it. A list that lacks a member's part is said to be partial, and is an error where the path is
+//! owned or the member's failure is to fail all.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,9 +16,10 @@ use shared::module::{ModulePath, Version};
 use shared::request::ModuleRequest;
 use tokio::time::timeout;
 
-use super::latest::{Retractions, choose, is_written, version_of_info};
+use super::latest::{unretracted, version_of_info};
 use super::local::Local;
-use super::{Answer, CacheStatus, FetchOptions, Inner, RepoError, Repository, RepositoryKind, list};
+use super::owner::Owners;
+use super::{Answer, CacheStatus, Caveat, FetchOptions, Inner, RepoError, Repository, RepositoryKind, list};
 use crate::store::{ChangeLog, Store};
 use crate::upstream::describe;
 
@@ -27,6 +30,8 @@ const SETTLE_ATTEMPTS_MAX: usize = 3;
 pub(super) struct Virtual {
     pub(super) store: Store,
     pub(super) log: ChangeLog,
+    pub(super) owners: Arc<Owners>,
+    /// By priority, highest first.
     pub(super) members: Vec<Arc<Repository>>,
     pub(super) default_deployment: Option<Arc<Local>>,
     pub(super) merge_timeout: Duration,
@@ -37,6 +42,14 @@ struct Merge {
     answers: Vec<Answer>,
     /// The gravest of the failures, if there was one.
     failure: Option<RepoError>,
+    /// Why there can be no answer at all, whatever the others say.
+    refusal: Option<RepoError>,
+}
+
+impl Merge {
+    fn is_outage(&self) -> bool {
+        self.failure.as_ref().is_some_and(is_outage)
+    }
 }
 
 impl Virtual {
@@ -51,9 +64,9 @@ impl Virtual {
         }
     }
 
-    /// The first owning member.
-    pub(super) fn owner_of(&self, module: &ModulePath) -> Option<&Repository> {
-        self.members.iter().find(|member| member.owner_of(module).is_some()).map(AsRef::as_ref)
+    /// The first owner among the members and what is below them.
+    pub(super) fn owner_of(&self, module: &ModulePath) -> Option<&str> {
+        self.members.iter().find_map(|member| member.owner_of(module))
     }
 
     pub(super) fn leaves(&self) -> Vec<String> {
@@ -71,13 +84,29 @@ impl Virtual {
     }
 
     /// The members that may answer for a path: its owners, or else all that are not local (what a local repository has,
-    /// it owns).
-    fn candidates(&self, module: &ModulePath) -> Vec<&Arc<Repository>> {
-        let owners: Vec<_> = self.members.iter().filter(|member| member.owner_of(module).is_some()).collect();
-        if owners.is_empty() {
-            return self.members.iter().filter(|member| member.kind() != RepositoryKind::Local).collect();
+    /// it owns), as far as their patterns have it.
+    fn candidates(&self, module: &ModulePath) -> Result<Vec<&Arc<Repository>>, RepoError> {
+        let members: Vec<_> = self.members.iter().filter(|member| member.may_answer(module)).collect();
+        if members.is_empty() {
+            return match self.owners.owner_of(module) {
+                Some(owner) => Err(RepoError::Blocked(format!(
+                    "{module} belongs to repository {owner:?} and is asked of no other"
+                ))),
+                None => Ok(members),
+            };
         }
-        owners
+        let candidates: Vec<_> = members.into_iter().filter(|member| member.scope.contains(module)).collect();
+        if candidates.is_empty() {
+            // Not "not found": that would send `go` elsewhere with a name that is blocked here.
+            return Err(RepoError::Blocked(format!("{module} is not among what any source answers for")));
+        }
+        Ok(candidates)
+    }
+
+    /// The same by priority, highest first.
+    fn ranks(&self, module: &ModulePath) -> Result<Vec<Vec<&Arc<Repository>>>, RepoError> {
+        let candidates = self.candidates(module)?;
+        Ok(candidates.chunk_by(|one, next| one.priority == next.priority).map(<[_]>::to_vec).collect())
     }
 
     /// Computes a mutable answer as of a head of this repository's log: again, if the log moved meanwhile.
@@ -107,9 +136,8 @@ impl Virtual {
         version: &Version,
         options: &FetchOptions,
     ) -> Result<Answer, RepoError> {
-        let candidates = self.candidates(&request.module);
         // A tombstone beats every member behind it.
-        for member in &candidates {
+        for member in self.candidates(&request.module)? {
             if member.kind() != RepositoryKind::Local && member.is_tombstoned(&request.module, version).await? {
                 let removed = format!("{}@{version} was removed by an administrator", request.module);
                 return Err(RepoError::Blocked(removed));
@@ -120,26 +148,93 @@ impl Virtual {
 
     /// The answer of the first member that has it.
     async fn first(&self, request: &ModuleRequest, options: &FetchOptions) -> Result<Answer, RepoError> {
-        let mut failure = None;
-        for member in self.candidates(&request.module) {
-            match member.fetch(request, options).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => failure = Some(graver(failure, error)),
+        let mut failure: Option<RepoError> = None;
+        let ranks = self.ranks(&request.module)?;
+        let last = ranks.len().saturating_sub(1);
+        for (at, rank) in ranks.iter().enumerate() {
+            for member in rank {
+                match member.fetch(request, options).await {
+                    Ok(answer) => return self.after(failure, request, answer),
+                    Err(error) if member.hard_fail && is_outage(&error) => return Err(error),
+                    Err(error) => failure = Some(graver(failure, error)),
+                }
+            }
+            // Those below are asked only for modules that are not here.
+            if at < last && (failure.as_ref().is_some_and(is_outage) || self.lists(rank, request, options).await?) {
+                break;
             }
         }
         Err(failure.unwrap_or_else(|| nobody(request)))
     }
 
-    async fn merge(&self, request: &ModuleRequest, options: &FetchOptions) -> Merge {
-        let asked = self.candidates(&request.module).into_iter().map(|member| async move {
+    /// An answer, after `failure` of members before it. What a version is does not depend on who is asked; what a branch is does.
+    fn after(&self, failure: Option<RepoError>, request: &ModuleRequest, answer: Answer) -> Result<Answer, RepoError> {
+        match failure.filter(is_outage) {
+            Some(error) if request.artefact.is_mutable() => {
+                if self.owners.owner_of(&request.module).is_some() {
+                    return Err(error);
+                }
+                Ok(Answer { caveat: Some(Caveat::Partial), change_id: None, ..answer })
+            }
+            _ => Ok(answer),
+        }
+    }
+
+    /// Whether one of these members has versions of the module.
+    async fn lists(
+        &self,
+        rank: &[&Arc<Repository>],
+        request: &ModuleRequest,
+        options: &FetchOptions,
+    ) -> Result<bool, RepoError> {
+        let request = ModuleRequest { module: request.module.clone(), artefact: Artefact::List };
+        let merge = self.merge_rank(rank, &request, options).await;
+        let has_versions = merge.answers.iter().any(|answer| answer.len != Some(0));
+        match merge.failure {
+            Some(error) if !has_versions && is_outage(&error) => Err(error),
+            _ => Ok(has_versions),
+        }
+    }
+
+    /// What the members of the highest priority that have the module say together.
+    async fn merge(&self, request: &ModuleRequest, options: &FetchOptions) -> Result<Merge, RepoError> {
+        let mut merge = Merge { answers: Vec::new(), failure: None, refusal: None };
+        for rank in self.ranks(&request.module)? {
+            let more = self.merge_rank(&rank, request, options).await;
+            merge.answers.extend(more.answers);
+            merge.refusal = more.refusal;
+            if let Some(error) = more.failure {
+                merge.failure = Some(graver(merge.failure, error));
+            }
+            if merge.is_outage() || merge.answers.iter().any(|answer| answer.len != Some(0)) {
+                break;
+            }
+        }
+        // Of an owned path nothing may be missing: the next best version would be taken for the newest.
+        if merge.is_outage() && self.owners.owner_of(&request.module).is_some() {
+            merge.refusal = merge.refusal.or_else(|| merge.failure.clone());
+        }
+        match merge.refusal {
+            Some(refusal) => Err(refusal),
+            None => Ok(merge),
+        }
+    }
+
+    async fn merge_rank(&self, rank: &[&Arc<Repository>], request: &ModuleRequest, options: &FetchOptions) -> Merge {
+        let asked = rank.iter().map(|member| async move {
             let too_slow = || RepoError::Timeout(format!("{}: a source is too slow", describe(request)));
             timeout(self.merge_timeout, member.fetch(request, options)).await.unwrap_or_else(|_| Err(too_slow()))
         });
-        let mut merge = Merge { answers: Vec::new(), failure: None };
-        for result in join_all(asked).await {
+        let mut merge = Merge { answers: Vec::new(), failure: None, refusal: None };
+        for (member, result) in rank.iter().zip(join_all(asked).await) {
             match result {
                 Ok(answer) => merge.answers.push(answer),
-                Err(error) => merge.failure = Some(graver(merge.failure.take(), error)),
+                Err(error) => {
+                    if member.hard_fail && is_outage(&error) {
+                        merge.refusal = Some(graver(merge.refusal, error.clone()));
+                    }
+                    merge.failure = Some(graver(merge.failure, error));
+                }
             }
         }
         merge
@@ -154,13 +249,14 @@ impl Virtual {
         request: &ModuleRequest,
         options: &FetchOptions,
     ) -> Result<(Answer, Vec<Version>), RepoError> {
-        let Merge { answers, failure } = self.merge(request, options).await;
+        let merge = self.merge(request, options).await?;
+        let is_outage = merge.is_outage();
+        let Merge { answers, failure, .. } = merge;
         let mut versions = Vec::new();
         for answer in &answers {
             versions.extend(list::read_own(&request.module, &answer.bytes(&self.store).await?));
         }
         list::sort(&mut versions);
-        let is_outage = failure.as_ref().is_some_and(is_outage);
         if answers.is_empty() || (is_outage && versions.is_empty()) {
             return Err(failure.unwrap_or_else(|| nobody(request)));
         }
@@ -171,6 +267,7 @@ impl Virtual {
         if is_outage || answers.iter().any(|answer| answer.change_id.is_none()) {
             merged.change_id = None;
         }
+        merged.caveat = caveat(is_outage, &answers);
         Ok((merged, versions))
     }
 
@@ -184,42 +281,24 @@ impl Virtual {
             Err(error) if error.is_absent() => return self.members_latest(request, options).await,
             Err(error) => return Err(error),
         };
-        let Some(version) = self.unretracted(request, &versions, options).await? else {
-            return self.members_latest(request, options).await;
-        };
-        let info = self.first(&of(Artefact::Info(version)), options).await?;
-        let cache = if list.cache == CacheStatus::Hit { info.cache } else { list.cache };
-        Ok(Answer { cache, change_id: list.change_id, private: list.private || info.private, ..info })
-    }
-
-    /// The latest listed version that is not retracted. What is retracted, the go.mod of the latest version says, be that
-    /// retracted itself or not.
-    async fn unretracted(
-        &self,
-        request: &ModuleRequest,
-        versions: &[Version],
-        options: &FetchOptions,
-    ) -> Result<Option<Version>, RepoError> {
         let gomod = |version: Version| async move {
             let request = ModuleRequest { module: request.module.clone(), artefact: Artefact::Mod(version) };
             self.first(&request, options).await?.bytes(&self.store).await
         };
-        let has_gomod = |version| async { Ok(is_written(&request.module, &gomod(version).await?)) };
-        let Some(top) = choose(versions, |_| true, has_gomod).await? else {
-            return Ok(None);
+        let Some(version) = unretracted(&request.module, &versions, gomod).await? else {
+            return self.members_latest(request, options).await;
         };
-        let retractions = match gomod(top).await {
-            Ok(body) => Retractions::of(&body),
-            // A version that is listed but not to be had retracts nothing.
-            Err(error) if error.is_absent() => Retractions::default(),
-            Err(error) => return Err(error),
-        };
-        choose(versions, |version| !retractions.contain(version), has_gomod).await
+        let info = self.first(&of(Artefact::Info(version)), options).await?;
+        let cache = if list.cache == CacheStatus::Hit { info.cache } else { list.cache };
+        let caveat = list.caveat.or(info.caveat);
+        Ok(Answer { cache, change_id: list.change_id, private: list.private || info.private, caveat, ..info })
     }
 
     async fn members_latest(&self, request: &ModuleRequest, options: &FetchOptions) -> Result<Answer, RepoError> {
-        let Merge { answers, failure } = self.merge(request, options).await;
-        let is_outage = failure.as_ref().is_some_and(is_outage);
+        let merge = self.merge(request, options).await?;
+        let is_outage = merge.is_outage();
+        let Merge { answers, failure, .. } = merge;
+        let caveat = caveat(is_outage, &answers);
         let mut newest: Option<(Version, Answer)> = None;
         for answer in answers {
             let named = version_of_info(&request.module, &answer.bytes(&self.store).await?);
@@ -233,6 +312,7 @@ impl Virtual {
         if is_outage {
             answer.change_id = None;
         }
+        answer.caveat = caveat;
         Ok(answer)
     }
 }
@@ -243,6 +323,11 @@ pub(super) fn local_of(repository: &Repository) -> Option<Arc<Local>> {
         Inner::Local(local) => Some(Arc::clone(local)),
         Inner::Remote(_) | Inner::Virtual(_) => None,
     }
+}
+
+/// What a merge lacks: a member's part, or what a member's answer lacks itself.
+fn caveat(is_outage: bool, answers: &[Answer]) -> Option<Caveat> {
+    if is_outage { Some(Caveat::Partial) } else { answers.iter().find_map(|answer| answer.caveat) }
 }
 
 fn nobody(request: &ModuleRequest) -> RepoError {

@@ -100,6 +100,11 @@ impl Database {
         )))
     }
 
+    /// Whether a record can be had neither from what is held nor from the database.
+    pub(crate) async fn is_away(&self, lookup: &str) -> bool {
+        self.proven_record(&format!("lookup/{lookup}")).await.is_err_and(|error| super::is_away(&error))
+    }
+
     /// The body of a lookup whose record stands in the log.
     async fn proven_record(&self, path: &str) -> Result<Bytes, DatabaseError> {
         let unknown = |error| match error {

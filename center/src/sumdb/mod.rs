@@ -21,16 +21,21 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderValue;
+use reqwest::Url;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use shared::client::ClientOptions;
 use shared::module::{ModulePath, Patterns, Version};
 use shared::request::{SumdbPart, SumdbRequest};
 
 use self::database::{Database, DatabaseError};
 pub(crate) use self::note::NoteError;
 use self::note::NoteKey;
-use self::origin::Origin;
 pub(crate) use self::origin::OriginError;
-use crate::repository::{Proof, Verdict, Verifier, VerifyError};
+use self::origin::{Origin, Upstream};
+use crate::repository::{Proof, TOOLCHAIN, Verdict, Verifier, VerifyError};
 use crate::store::Store;
+use crate::upstream::outbound::Outbound;
 
 /// The key of the public checksum database, as the `go` command has it built in.
 pub(crate) const PUBLIC_KEY: &str = "sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8";
@@ -73,38 +78,75 @@ pub(crate) struct SumdbAnswer {
     pub(crate) held: bool,
 }
 
+/// What to do while the database that verifies cannot be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Outage {
+    /// Nothing is served that is not verified: 503.
+    #[default]
+    Wait,
+    /// What was asked for is served and not kept; the answer is marked.
+    Unverified,
+}
+
+/// What is verified.
+#[derive(Debug, Clone)]
+pub(crate) struct Policy {
+    /// Whether public modules are. A toolchain always is.
+    pub(crate) verify: bool,
+    /// Modules of remote repositories that no database speaks for.
+    pub(crate) exempt: Patterns,
+    /// What to do while the database cannot be asked.
+    pub(crate) outage: Outage,
+}
+
+/// How databases are asked.
+#[derive(Debug)]
+pub(crate) struct Line<'a> {
+    /// Credentials by host.
+    pub(crate) outbound: &'a Outbound,
+    /// How this center calls itself.
+    pub(crate) via: &'a HeaderValue,
+}
+
 /// All proxied databases.
 pub(crate) struct Sumdb {
-    origins: BTreeMap<String, Option<Arc<Origin>>>,
+    origins: BTreeMap<String, Arc<Origin>>,
     /// The database that public modules are verified against.
     verifying: Option<Database>,
-    /// Modules of remote repositories that no database speaks for.
-    exempt: Patterns,
+    policy: Policy,
 }
 
 impl Sumdb {
-    /// Builds the proxies; with `verify`, hashes are checked against the first database whose key is known.
+    /// Builds the proxies; hashes are checked against the first database whose key is known.
     pub(crate) fn new(
         databases: &[DatabaseConfig],
-        verify: bool,
-        exempt: Patterns,
-        client: &reqwest::Client,
-        via: &HeaderValue,
+        policy: Policy,
+        line: &Line<'_>,
         store: &Store,
-    ) -> Result<Self, NoteError> {
+    ) -> Result<Self, String> {
+        let clients = line.outbound.clients(ClientOptions { redirects_max: 3, ..ClientOptions::default() })?;
         let mut origins = BTreeMap::new();
         let mut verifying = None;
         for database in databases {
-            let origin = database
-                .base
-                .as_ref()
-                .map(|base| Arc::new(Origin::new(&database.name, base, client.clone(), via.clone(), store.clone())));
-            if let (true, None, Some(origin), Some(key)) = (verify, &verifying, &origin, &database.public_key) {
-                verifying = Some(Database::new(NoteKey::parse(key)?, Arc::clone(origin)));
+            let wrong = |error: &dyn std::fmt::Display| format!("checksum database {:?}: {error}", database.name);
+            let upstream = match &database.base {
+                None => None,
+                Some(base) => {
+                    let base = Url::parse(base).map_err(|error| wrong(&error))?;
+                    let client = clients.of(&base).clone();
+                    let authorization = line.outbound.authorization(&base).cloned();
+                    Some(Upstream { base, client, authorization, via: line.via.clone() })
+                }
+            };
+            let origin = Arc::new(Origin::new(&database.name, upstream, store.clone()));
+            if let (None, Some(key)) = (&verifying, &database.public_key) {
+                let key = NoteKey::parse(key).map_err(|error| wrong(&error))?;
+                verifying = Some(Database::new(key, Arc::clone(&origin)));
             }
             origins.insert(database.name.clone(), origin);
         }
-        Ok(Self { origins, verifying, exempt })
+        Ok(Self { origins, verifying, policy })
     }
 
     /// Answers `sumdb/<name>/…`. `is_private` says whether a module's name must stay in the house.
@@ -131,35 +173,67 @@ impl Sumdb {
         if request.part == SumdbPart::Supported {
             return Ok(SumdbAnswer { body: Bytes::new(), held: true });
         }
-        let Some(origin) = origin else {
-            let message = format!("checksum database {name:?} has no upstream");
-            let retry_after = std::time::Duration::from_mins(1);
-            return Err(SumdbError::Origin(OriginError::Unavailable { message, retry_after }));
-        };
         let fetched = origin.get(&request.part.to_string()).await.map_err(SumdbError::Origin)?;
         Ok(SumdbAnswer { body: fetched.body, held: fetched.held })
     }
 }
 
+/// Whether a database cannot be asked at present, as opposed to saying something that is wrong.
+const fn is_away(error: &DatabaseError) -> bool {
+    matches!(
+        error,
+        DatabaseError::Origin(OriginError::Unavailable { .. } | OriginError::Timeout(_) | OriginError::Wrong(_))
+    )
+}
+
+impl Sumdb {
+    /// The database that speaks for a module, if one does.
+    fn database_for(&self, module: &ModulePath) -> Result<Option<&Database>, VerifyError> {
+        // A toolchain is run by whoever downloads it; the `go` command too verifies it whatever GONOSUMDB says.
+        if module.as_str() == TOOLCHAIN {
+            let missing = || VerifyError::Unavailable("no checksum database with a key is configured".to_owned());
+            return self.verifying.as_ref().ok_or_else(missing).map(Some);
+        }
+        let is_covered = self.policy.verify && !self.policy.exempt.matches(module.as_str());
+        Ok(self.verifying.as_ref().filter(|_| is_covered))
+    }
+
+    fn serves_unverified(&self, module: &ModulePath) -> bool {
+        self.policy.outage == Outage::Unverified && module.as_str() != TOOLCHAIN
+    }
+}
+
+fn lookup_of(module: &ModulePath, version: &Version) -> String {
+    format!("{}@{}", module.escaped(), version.escaped())
+}
+
 #[async_trait]
 impl Verifier for Sumdb {
     async fn check(&self, module: &ModulePath, version: &Version, what: Proof<'_>) -> Result<Verdict, VerifyError> {
-        let Some(database) = &self.verifying else { return Ok(Verdict::NotCovered) };
-        // A toolchain is run by whoever downloads it; the `go` command too verifies it whatever GONOSUMDB says.
-        if module.as_str() != "golang.org/toolchain" && self.exempt.matches(module.as_str()) {
-            return Ok(Verdict::NotCovered);
-        }
-        let lookup = format!("{}@{}", module.escaped(), version.escaped());
-        let (version, hash) = match what {
+        let Some(database) = self.database_for(module)? else { return Ok(Verdict::NotCovered) };
+        let (stated, hash) = match what {
             Proof::Zip { h1 } => (version.to_string(), h1),
             Proof::Mod { h1 } => (format!("{version}/go.mod"), h1),
         };
-        let checked = database.check(&lookup, module.as_str(), &version, hash).await;
-        checked.map(|()| Verdict::Verified).map_err(|error| match &error {
-            DatabaseError::Unknown(_) | DatabaseError::Mismatch(_) => VerifyError::Mismatch(error.to_string()),
-            DatabaseError::Unproven { .. } | DatabaseError::Forked(_) | DatabaseError::Origin(_) => {
-                VerifyError::Unavailable(error.to_string())
+        match database.check(&lookup_of(module, version), module.as_str(), &stated, hash).await {
+            Ok(()) => Ok(Verdict::Verified),
+            Err(error) if is_away(&error) && self.serves_unverified(module) => {
+                tracing::warn!(target: "audit", %module, %version, %error, "served without having been verified");
+                Ok(Verdict::Unverified)
             }
-        })
+            Err(error) => Err(match &error {
+                DatabaseError::Unknown(_) | DatabaseError::Mismatch(_) => VerifyError::Mismatch(error.to_string()),
+                DatabaseError::Unproven { .. } | DatabaseError::Forked(_) | DatabaseError::Origin(_) => {
+                    VerifyError::Unavailable(error.to_string())
+                }
+            }),
+        }
+    }
+
+    async fn is_away(&self, module: &ModulePath, version: &Version) -> bool {
+        match self.database_for(module) {
+            Ok(Some(database)) if self.serves_unverified(module) => database.is_away(&lookup_of(module, version)).await,
+            _ => false,
+        }
     }
 }

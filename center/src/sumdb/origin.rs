@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
-use http::header::{RETRY_AFTER, VIA};
+use http::header::{AUTHORIZATION, RETRY_AFTER, VIA};
 use http::{HeaderValue, StatusCode};
 use parking_lot::Mutex;
 
@@ -75,26 +75,29 @@ type Flight = BoxFuture<'static, Outcome>;
 /// One checksum database behind its upstream.
 pub(crate) struct Origin {
     name: String,
-    base: String,
-    client: reqwest::Client,
-    via: HeaderValue,
+    /// None: only what is held can be answered.
+    upstream: Option<Upstream>,
     store: Store,
     flights: Mutex<HashMap<String, WeakShared<Flight>>>,
     short: Mutex<HashMap<String, (Instant, Outcome)>>,
 }
 
+/// Where a database is, and how it is asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Upstream {
+    /// The URL that `/lookup/…` is appended to.
+    pub(crate) base: reqwest::Url,
+    pub(crate) client: reqwest::Client,
+    /// What is sent as `Authorization`.
+    pub(crate) authorization: Option<HeaderValue>,
+    /// How this center calls itself.
+    pub(crate) via: HeaderValue,
+}
+
 impl Origin {
-    /// A database by its name; `base` is the URL that `/lookup/…` is appended to, `via` how this center calls itself.
-    pub(crate) fn new(name: &str, base: &str, client: reqwest::Client, via: HeaderValue, store: Store) -> Self {
-        Self {
-            name: name.to_owned(),
-            base: base.trim_end_matches('/').to_owned(),
-            client,
-            via,
-            store,
-            flights: Mutex::default(),
-            short: Mutex::default(),
-        }
+    /// A database by its name.
+    pub(crate) fn new(name: &str, upstream: Option<Upstream>, store: Store) -> Self {
+        Self { name: name.to_owned(), upstream, store, flights: Mutex::default(), short: Mutex::default() }
     }
 
     /// The bytes at a path below the database (`lookup/…`, `tile/…`, `latest`): held ones, or fetched.
@@ -105,8 +108,23 @@ impl Origin {
         if let Some(outcome) = self.remembered(path) {
             return outcome.map(|body| Fetched { body, held: true });
         }
-        let body = self.join(path).await?;
-        Ok(Fetched { body, held: false })
+        match self.join(path).await {
+            Ok(body) => Ok(Fetched { body, held: false }),
+            Err(error @ (OriginError::Unavailable { .. } | OriginError::Timeout(_))) if path == "latest" => {
+                let body = self.last_head().await?.ok_or(error)?;
+                Ok(Fetched { body, held: true })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The newest head that was proven here: a head of the past is a head all the same while the database is away.
+    async fn last_head(&self) -> Result<Option<Bytes>, OriginError> {
+        let remembered = self.short.lock().get("latest").and_then(|(_, outcome)| outcome.clone().ok());
+        match remembered {
+            Some(body) => Ok(Some(body)),
+            None => self.proven_note().await,
+        }
     }
 
     /// The bytes as the upstream has them now, for when the held ones turned out wrong. Replaces those.
@@ -199,7 +217,10 @@ impl Origin {
     }
 
     async fn exchange(&self, path: &str, what: &str) -> Outcome {
-        let url = self.url(path).ok_or_else(|| unavailable(what, None))?;
+        let Some(upstream) = &self.upstream else {
+            return Err(unavailable(what, None));
+        };
+        let url = upstream.url(path).ok_or_else(|| unavailable(what, None))?;
         let failed = |error: reqwest::Error| {
             let error = error.without_url();
             let source = error.source().map(ToString::to_string).unwrap_or_default();
@@ -209,7 +230,11 @@ impl Origin {
             }
             unavailable(what, None)
         };
-        let mut response = self.client.get(url).header(VIA, self.via.clone()).send().await.map_err(failed)?;
+        let mut request = upstream.client.get(url).header(VIA, upstream.via.clone());
+        if let Some(authorization) = &upstream.authorization {
+            request = request.header(AUTHORIZATION, authorization.clone());
+        }
+        let mut response = request.send().await.map_err(failed)?;
         tracing::info!(database = self.name, path, status = response.status().as_u16(), "asked checksum database");
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         match response.status() {
@@ -235,13 +260,6 @@ impl Origin {
         Ok(body.freeze())
     }
 
-    /// Each element encoded by itself: a version may hold what would end a URL's path.
-    fn url(&self, path: &str) -> Option<reqwest::Url> {
-        let mut url = reqwest::Url::parse(&self.base).ok()?;
-        url.path_segments_mut().ok()?.pop_if_empty().extend(path.split('/'));
-        Some(url)
-    }
-
     /// The signed note of the newest head that was ever proven here.
     pub(crate) async fn proven_note(&self) -> Result<Option<Bytes>, OriginError> {
         self.store.sumdb_get(&self.proven_key()).await.map_err(|error| storage_failed(&error))
@@ -256,6 +274,15 @@ impl Origin {
     fn proven_key(&self) -> String {
         // A space cannot stand in a request's path, so no answer is ever kept under this key.
         format!("{} proven head", self.name)
+    }
+}
+
+impl Upstream {
+    /// Each element encoded by itself: a version may hold what would end a URL's path.
+    fn url(&self, path: &str) -> Option<reqwest::Url> {
+        let mut url = self.base.clone();
+        url.path_segments_mut().ok()?.pop_if_empty().extend(path.split('/'));
+        Some(url)
     }
 }
 

@@ -123,6 +123,11 @@ impl Served {
         self.down.store(1, Ordering::SeqCst);
     }
 
+    /// Ends the outage.
+    pub(crate) fn come_back(&self) {
+        self.down.store(0, Ordering::SeqCst);
+    }
+
     /// How often a path was asked.
     pub(crate) fn asked(&self, path: &str) -> usize {
         self.requests.lock().iter().filter(|asked| *asked == path).count()
@@ -164,7 +169,7 @@ async fn answer(State(served): State<Arc<Served>>, uri: Uri) -> Response {
     body.map_or_else(|| (StatusCode::NOT_FOUND, "not found\n").into_response(), IntoResponse::into_response)
 }
 
-fn parse_tile(path: &str) -> Option<(u32, u64, u64)> {
+pub(crate) fn parse_tile(path: &str) -> Option<(u32, u64, u64)> {
     let rest = path.strip_prefix("8/")?;
     let (level, rest) = rest.split_once('/')?;
     let (index, width) = rest.split_once(".p/").unwrap_or((rest, "256"));

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::Value;
+
 use super::*;
 use crate::start::Origin;
 use crate::testing::{Center, Proof, Reply, TestEdge};

@@ -23,6 +23,8 @@ pub(crate) struct Promise {
     pub(crate) modified: SystemTime,
     /// From `X-Change-Id`.
     pub(crate) change_id: Option<ChangeId>,
+    /// From `Cache-Control: no-store`: the center says that something is missing from it.
+    pub(crate) no_store: bool,
 }
 
 impl Promise {
@@ -35,6 +37,7 @@ impl Promise {
             len,
             modified: text("last-modified").and_then(respond::parse_date).unwrap_or_else(SystemTime::now),
             change_id: text("x-change-id").and_then(|id| id.parse().ok()),
+            no_store: text("cache-control") == Some("no-store"),
         }
     }
 
@@ -106,7 +109,7 @@ mod tests {
     use super::*;
 
     fn promise(digest: Option<Digest>, len: Option<u64>) -> Promise {
-        Promise { digest, len, modified: SystemTime::UNIX_EPOCH, change_id: None }
+        Promise { digest, len, modified: SystemTime::UNIX_EPOCH, change_id: None, no_store: false }
     }
 
     #[test]

@@ -44,13 +44,17 @@ impl<'a> Spool<'a> {
         Self { writer, proven: Arc::default(), head_is_said: false, unattended }
     }
 
-    /// Stores the proven body. What the caller lets go after this may be answered with its length and digest.
+    /// Stores the proven body, if it is to be stored. What the caller lets go after this may be answered with its length and digest.
     pub(super) async fn keep(&mut self, app: &App, ticket: Ticket, promise: Promise) -> Result<Kept, FillError> {
         self.say_head(&promise);
         let spooled = self.writer.seal();
         let (digest, len) = (spooled.digest(), spooled.len());
-        let meta = Meta::filled(digest, len, promise.modified, promise.change_id);
-        let kept = app.commit(ticket, meta, spooled).await?;
+        let kept = if promise.no_store {
+            Kept::Yes
+        } else {
+            let meta = Meta::filled(digest, len, promise.modified, promise.change_id);
+            app.commit(ticket, meta, spooled).await?
+        };
         // Set before the tail is let go: a reader that waits for the end finds length and digest proven.
         let _ = self.proven.set((digest, len));
         Ok(kept)

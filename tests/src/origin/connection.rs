@@ -80,11 +80,27 @@ impl Answer {
                 self.right(stream).await
             }
             Some(Fault::Status(status)) => plain(stream, status, "", self.line("scripted")).await,
+            Some(Fault::Answer(status, more, body)) => {
+                let body = if self.asked.is_head { Bytes::new() } else { body };
+                let len = body.len();
+                let head = format!("HTTP/1.1 {status} Scripted\r\nContent-Length: {len}\r\n{more}\r\n");
+                stream.write_all(head.as_bytes()).await?;
+                stream.write_all(&body).await?;
+                Ok(Then::Next)
+            }
             Some(Fault::TooMany(seconds)) => {
                 plain(stream, 429, &format!("Retry-After: {seconds}\r\n"), self.line("scripted")).await
             }
             // The other faults break bodies, and these have none that could break.
             Some(_) if self.asked.is_head || self.asked.face == Face::Administration => self.right(stream).await,
+            Some(Fault::Endless(bytes)) => {
+                stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await?;
+                loop {
+                    stream.write_all(format!("{:x}\r\n", bytes.len()).as_bytes()).await?;
+                    stream.write_all(&bytes).await?;
+                    stream.write_all(b"\r\n").await?;
+                }
+            }
             Some(Fault::Replace(bytes)) => self.whole(stream, &bytes).await,
             Some(Fault::Stall(len)) => {
                 self.part(stream, len).await?;

@@ -23,6 +23,10 @@ pub enum Fault {
     Replace(Bytes),
     /// This status and a short text.
     Status(u16),
+    /// A whole answer of its own: status, header lines (each with its line end), body.
+    Answer(u16, String, Bytes),
+    /// The same bytes again and again, in chunks, until the client has had enough.
+    Endless(Bytes),
     /// 429 with Retry-After in seconds.
     TooMany(u32),
     /// At most so many bytes a second.

@@ -144,6 +144,7 @@ fn name_of(fault: &Fault) -> &'static str {
         Fault::Reset(_) | Fault::ResetAtOnce => "reset",
         Fault::Flip(_) | Fault::Replace(_) => "wrong bytes",
         Fault::Status(_) | Fault::TooMany(_) => "server error",
+        Fault::Answer(..) | Fault::Endless(_) => "another answer",
         Fault::Slow(_) => "slow",
         Fault::Delay(_) => "late",
     }

@@ -31,6 +31,7 @@ use crate::router::routes;
 pub(super) struct Center {
     pub(super) app: Arc<App>,
     router: Router,
+    config: Config,
     /// `Bearer …` with write and delete.
     pub(super) token: String,
     /// `Bearer …` with read alone.
@@ -90,7 +91,15 @@ impl Center {
         change(&mut config);
         config.check().unwrap();
         let app = App::build(&config).await.unwrap();
-        Self { router: routes(&app), app, token, reader, admin, _directory: directory }
+        Self { router: routes(&app), app, config, token, reader, admin, _directory: directory }
+    }
+
+    /// The same center under other settings.
+    pub(super) async fn again(self, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = self.config.clone();
+        change(&mut config);
+        let app = self.app.rebuild(&config).await.unwrap();
+        Self { router: routes(&app), app, config, ..self }
     }
 
     pub(super) async fn respond(&self, request: Request<Body>) -> Response {

@@ -3,6 +3,7 @@
 use http::StatusCode;
 
 use super::{Center, Upstream, module_zip};
+use crate::sumdb::Outage;
 use crate::sumdb::test_log::{Log, NAME, public_key_text, serve, signing_key};
 
 const BASE: &str = "/api/go/golang-virtual/sumdb";
@@ -98,14 +99,105 @@ async fn an_error_page_is_not_kept_as_a_tile() {
     }
 }
 
+/// The h1 of a zip as the center itself computes it when the zip is published to another one.
+async fn h1_of(module: &str, zip: &bytes::Bytes) -> String {
+    let publisher = Center::new().await;
+    let stored = publisher.put(&format!("/api/go/golang-local/{module}/@v/v1.0.0.zip"), zip.clone()).await;
+    serde_json::from_slice::<serde_json::Value>(&stored.body).unwrap()["h1"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn while_the_database_is_away_nothing_or_marked_and_unkept_things_are_served() {
+    let upstream = Upstream::new().await;
+    let zip = module_zip("pub.test/a", "v1.0.0", &super::noise(200_000));
+    let gomod_h1 = shared::module::h1::hash1_gomod(b"module pub.test/a\n");
+    let mut log = Log::of(5, "");
+    log.add("pub.test/a", "v1.0.0", &h1_of("pub.test/a", &zip).await, &gomod_h1);
+    upstream.module("pub.test/a", "v1.0.0", &zip);
+    upstream.module("golang.org/toolchain", "v0.0.1-go1.99.0.linux-amd64", &module_zip("x.test/y", "v1.0.0", b""));
+    let base = "/api/go/golang-virtual/pub.test/a/@v/v1.0.0";
+    for outage in [Outage::Wait, Outage::Unverified] {
+        let (database, served) = serve(log.clone(), signing_key(1)).await;
+        served.fail();
+        let center = Center::with(|config| {
+            super::set_upstream(config, &upstream.url);
+            config.sumdb.names = vec![public_key_text(NAME, &signing_key(1))];
+            config.sumdb.upstreams.insert(NAME.to_owned(), database.clone());
+            config.sumdb.outage = outage;
+        })
+        .await;
+        let toolchain = "/api/go/golang-virtual/golang.org/toolchain/@v/v0.0.1-go1.99.0.linux-amd64.mod";
+        assert!(center.get(toolchain).await.status.is_server_error(), "a toolchain is never served unverified");
+        for (name, body) in [("mod", b"module pub.test/a\n".as_slice()), ("zip", &zip)] {
+            let path = format!("{base}.{name}");
+            let answer = center.get(&path).await;
+            if outage == Outage::Wait {
+                assert!(answer.broken || answer.status == StatusCode::SERVICE_UNAVAILABLE, "{}", answer.status);
+            } else {
+                assert!(answer.status == StatusCode::OK && !answer.broken && answer.body == body, "{path}");
+                assert_eq!(answer.header("x-modtier-caveat"), "unverified", "{path}");
+                assert_eq!(answer.header("cache-control"), "no-store", "{path}");
+            }
+            let held = center.get_with(&path, &[("disable-module-fetch", "true")]).await;
+            assert_eq!(held.status, StatusCode::NOT_FOUND, "{path}: nothing is kept");
+        }
+        served.come_back();
+        let verified = center.get(&format!("{base}.zip")).await;
+        assert!(verified.body == zip && !verified.headers.contains_key("x-modtier-caveat"), "{outage:?}");
+        // What is proven outlives the next outage, and so does the database's head.
+        served.fail();
+        assert_eq!(center.get(&format!("{base}.zip")).await.body, zip);
+        assert_eq!(center.get(&format!("{BASE}/{NAME}/lookup/pub.test/a@v1.0.0")).await.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn a_lie_is_refused_whatever_is_done_in_an_outage() {
+    let upstream = Upstream::new().await;
+    let mut log = Log::of(5, "");
+    log.add("pub.test/a", "v1.0.0", "h1:other=", "h1:other=");
+    upstream.module("pub.test/a", "v1.0.0", &module_zip("pub.test/a", "v1.0.0", b"package evil\n"));
+    let (database, served) = serve(log, signing_key(1)).await;
+    let center = Center::with(|config| {
+        super::set_upstream(config, &upstream.url);
+        config.sumdb.names = vec![public_key_text(NAME, &signing_key(1))];
+        config.sumdb.upstreams.insert(NAME.to_owned(), database.clone());
+        config.sumdb.outage = Outage::Unverified;
+    })
+    .await;
+    for name in ["mod", "zip"] {
+        let answer = center.get(&format!("/api/go/golang-virtual/pub.test/a/@v/v1.0.0.{name}")).await;
+        assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "{name}");
+    }
+    served.lie("lookup/pub.test/a@v1.0.0", StatusCode::OK, {
+        let forged = served.log.lock().lookup("pub.test/a@v1.0.0", &signing_key(2)).unwrap();
+        forged.replace("h1:other=", "h1:evil=")
+    });
+    let answer = center.get("/api/go/golang-virtual/pub.test/a/@v/v1.0.0.mod").await;
+    assert!(answer.status.is_server_error(), "{}", answer.status);
+}
+
+#[tokio::test]
+async fn a_center_without_a_way_to_the_database_answers_what_it_holds() {
+    let (base, _served) = serve(Log::of(300, ""), signing_key(1)).await;
+    let center = over(&base, false).await;
+    let lookup = format!("{BASE}/{NAME}/lookup/m.test/m7@v1.0.0");
+    let held = center.get(&lookup).await.body;
+    let center = center.again(|config| {
+        config.sumdb.upstreams.clear();
+    });
+    let center = center.await;
+    let answer = center.get(&lookup).await;
+    assert_eq!((answer.status, answer.body), (StatusCode::OK, held));
+    let missing = center.get(&format!("{BASE}/{NAME}/lookup/m.test/m8@v1.0.0")).await;
+    assert_eq!(missing.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
 #[tokio::test]
 async fn a_public_module_is_served_only_with_the_databases_hash() {
     let upstream = Upstream::new().await;
     let good = module_zip("pub.test/a", "v1.0.0", b"package a\n");
-    // The h1 as the center itself computes it when the same zip is published to another one.
-    let publisher = Center::new().await;
-    let stored = publisher.put("/api/go/golang-local/pub.test/a/@v/v1.0.0.zip", good.clone()).await;
-    let h1 = serde_json::from_slice::<serde_json::Value>(&stored.body).unwrap()["h1"].as_str().unwrap().to_owned();
+    let h1 = h1_of("pub.test/a", &good).await;
     let gomod_h1 = shared::module::h1::hash1_gomod(b"module pub.test/a\n");
     let mut log = Log::of(5, "");
     log.add("pub.test/a", "v1.0.0", &h1, &gomod_h1);

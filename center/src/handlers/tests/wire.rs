@@ -1,5 +1,6 @@
 //! What only shows on a socket: how a response is broken off, and how the service stops.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -9,8 +10,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::{Center, Upstream, module_zip, noise};
-use crate::config::LimitSettings;
-use crate::router::routes;
+use crate::config::{Config, LimitSettings};
+use crate::reload::Live;
 use crate::serve::serve;
 use shared::config::Period;
 
@@ -26,11 +27,12 @@ async fn served(center: &Center) -> Served {
     let address = listener.local_addr().unwrap().to_string();
     let (stop, stopped) = oneshot::channel::<()>();
     let app = center.app.clone();
+    let live = Arc::new(Live::new(Config::default(), app.clone(), None));
     let ended = tokio::spawn(async move {
         let stop = async move {
             let _ = stopped.await;
         };
-        serve(&app, routes(&app), listener, stop).await;
+        serve(&app, &live, listener, stop).await;
     });
     Served { address, stop, ended }
 }

@@ -131,7 +131,16 @@ async fn what_was_published_survives_a_restart_and_stays_owned() {
     let store = crate::store::Store::open(&config).unwrap();
     let via = http::HeaderValue::from_static("1.1 test");
     let settings = settings(&[], Period::secs(60));
-    let repositories = crate::repository::Repositories::build(&settings, &store, verifier.clone(), &via).await.unwrap();
+    let repositories = crate::repository::Repositories::build(
+        &settings,
+        &store,
+        verifier.clone(),
+        &via,
+        &std::sync::Arc::default(),
+        None,
+    )
+    .await
+    .unwrap();
     let setup = Setup { repositories, store, verifier, directory };
     assert_eq!(setup.store.change_log("virtual").unwrap().head(), head);
     assert_eq!(setup.get("virtual", "example.com/a/@v/v1.0.0.zip").await.unwrap(), zip);
@@ -165,6 +174,10 @@ async fn keys_of_another_kind_are_refused() {
     let local = RepositorySettings { upstream: Some("http://origin.test".to_owned()), ..RepositorySettings::default() };
     settings.insert("local".to_owned(), local);
     let verifier = std::sync::Arc::new(crate::repository::testing::ToldVerifier::default());
-    let refused = crate::repository::Repositories::build(&settings, &store, verifier, &via).await.err().unwrap();
+    let refused =
+        crate::repository::Repositories::build(&settings, &store, verifier, &via, &std::sync::Arc::default(), None)
+            .await
+            .err()
+            .unwrap();
     assert!(refused.to_string().contains("repositories.local: upstream"), "{refused}");
 }

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use shared::artefact::Artefact;
-use shared::fill::{FillErrorKind, FillWriter};
+use shared::fill::{Fill, FillErrorKind, FillWriter, Spooled};
 use shared::module::{Version, h1};
 use shared::request::ModuleRequest;
 
 use super::{GOMOD_BYTES_MAX, INFO_BYTES_MAX, Remote, finish, tombstoned};
 use crate::repository::latest::version_of_info;
-use crate::repository::{Answer, Body, CacheStatus, FetchOptions, FillHead, Proof, RepoError};
+use crate::repository::{Answer, Body, CacheStatus, Caveat, FetchOptions, FillHead, Proof, RepoError, Verdict};
 use crate::store::{Draft, NewBody, Placed, Stored, VersionRecord, to_ms};
-use crate::upstream::describe;
+use crate::upstream::{Sender, describe};
 
 /// How often a request looks again when the fill it joined turns out to have been needless or abandoned.
 const ATTEMPTS_MAX: usize = 3;
@@ -44,7 +44,10 @@ impl Remote {
             cache = CacheStatus::Miss;
             if !matches!(request.artefact, Artefact::Zip(_)) {
                 fill.done().await?;
-                continue;
+                match fill.head().await {
+                    Ok(head) if head.unverified => return unverified(&fill, &head).await,
+                    _ => continue,
+                }
             }
             match fill.head().await {
                 Ok(head) => {
@@ -56,6 +59,7 @@ impl Remote {
                         cache,
                         body: Body::Filling(fill),
                         private: false,
+                        caveat: head.unverified.then_some(Caveat::Unverified),
                     });
                 }
                 // The store has it by now; see `fill`.
@@ -96,7 +100,7 @@ impl Remote {
         }
     }
 
-    async fn fill_alone(self: Arc<Self>, request: ModuleRequest, version: Version, writer: FillWriter<FillHead>) {
+    async fn fill_alone(self: Arc<Self>, request: ModuleRequest, version: Version, mut writer: FillWriter<FillHead>) {
         // Between a request's look into the store and its joining a flight, the flight before may have landed, here or at another
         // replica.
         match self.held(&request, &version, CacheStatus::Hit).await {
@@ -109,10 +113,10 @@ impl Remote {
         if matches!(request.artefact, Artefact::Zip(_)) {
             return self.fill_zip(request, version, writer).await;
         }
-        let mut result = self.fetch_small(&request, &version).await;
+        let mut result = self.fetch_small(&request, &version, &mut writer).await;
         // Nobody has seen a byte yet: once more, unless the upstream gave its word or already took its time.
-        if matches!(result, Err(RepoError::Upstream(_) | RepoError::Unavailable { .. })) && self.upstream.is_some() {
-            result = self.fetch_small(&request, &version).await;
+        if self.may_repeat(&result) {
+            result = self.fetch_small(&request, &version, &mut writer).await;
         }
         let result = self.note_absence(&request, result).await;
         finish(writer, result);
@@ -132,14 +136,31 @@ impl Remote {
         result
     }
 
-    async fn fetch_small(self: &Arc<Self>, request: &ModuleRequest, version: &Version) -> Result<(), RepoError> {
+    async fn fetch_small(
+        self: &Arc<Self>,
+        request: &ModuleRequest,
+        version: &Version,
+        writer: &mut FillWriter<FillHead>,
+    ) -> Result<(), RepoError> {
         let is_mod = matches!(request.artefact, Artefact::Mod(_));
         let incoming = self.ask_body(request).await?;
-        let modified = incoming.modified();
+        let (modified, sender) = (incoming.modified(), incoming.sender());
         let body = incoming.body(if is_mod { GOMOD_BYTES_MAX } else { INFO_BYTES_MAX }).await?;
         let mod_h1 = is_mod.then(|| h1::hash1_gomod(&body));
         match &mod_h1 {
-            Some(h1) => self.prove(&request.module, version, Proof::Mod { h1 }).await?,
+            Some(h1) => {
+                check_gomod(request, &body)?;
+                let proven = self.prove(&request.module, version, Proof::Mod { h1 }).await;
+                if let Err(error) = &proven {
+                    let refused = Spooled::Memory(body.clone());
+                    self.put_aside(describe(request), "mod", refused, error).await;
+                }
+                if proven.inspect_err(|error| note_lie(error, &sender))? == Verdict::Unverified {
+                    let len = Some(body.len() as u64);
+                    writer.head(FillHead { len, modified, unverified: true });
+                    return Ok(writer.write(body).await?);
+                }
+            }
             None => check_info(request, version, &body)?,
         }
         let placed = self.store.place(NewBody::Memory(body), to_ms(modified)).await?;
@@ -167,6 +188,31 @@ fn part(record: &VersionRecord, artefact: &Artefact) -> Option<Stored> {
         Artefact::Zip(_) => record.zip,
         Artefact::List | Artefact::Latest | Artefact::Query(_) => None,
     }
+}
+
+/// The body of a fill that was served and not kept.
+async fn unverified(fill: &Arc<Fill<FillHead>>, head: &FillHead) -> Result<Answer, RepoError> {
+    let (mut reader, mut body) = (fill.reader(), Vec::new());
+    while let Some(chunk) = reader.next().await? {
+        body.extend_from_slice(&chunk);
+    }
+    let caveat = Some(Caveat::Unverified);
+    Ok(Answer { caveat, ..Answer::computed(body.into(), head.modified, CacheStatus::Miss) })
+}
+
+/// Tells on whoever sent what is not recorded or proven.
+pub(super) fn note_lie(error: &RepoError, sender: &Sender<'_>) {
+    if matches!(error, RepoError::Integrity(_)) {
+        sender.lied();
+    }
+}
+
+/// A page for people may come as text too.
+fn check_gomod(request: &ModuleRequest, body: &[u8]) -> Result<(), RepoError> {
+    if body.trim_ascii_start().starts_with(b"<") || body.contains(&0) {
+        return Err(RepoError::Upstream(format!("{}: the upstream's answer is no go.mod file", describe(request))));
+    }
+    Ok(())
 }
 
 fn check_info(request: &ModuleRequest, version: &Version, body: &Bytes) -> Result<(), RepoError> {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use futures_util::future::BoxFuture;
 use shared::artefact::Artefact;
-use shared::fill::FillWriter;
+use shared::fill::{Fill, FillWriter};
 use shared::module::Version;
 use shared::request::ModuleRequest;
 
@@ -47,6 +47,7 @@ impl Remote {
         let record = self.recorded(request).await?;
         if let Some(record) = &record {
             if let Some(answer) = self.fresh(record, options).await? {
+                self.refresh_ahead(request, record, *options);
                 return Ok(if answer.cache == CacheStatus::Stale { answer } else { answer.reflecting(head) });
             }
             let counts = options.held_only || is_within(record.fetched_ms, self.periods.negative);
@@ -75,7 +76,7 @@ impl Remote {
         }
     }
 
-    async fn recorded(&self, request: &ModuleRequest) -> Result<Option<MutableRecord>, RepoError> {
+    pub(super) async fn recorded(&self, request: &ModuleRequest) -> Result<Option<MutableRecord>, RepoError> {
         let name = request.artefact.file_name();
         Ok(self.store.mutable(&self.name, request.module.as_str(), &name).await?)
     }
@@ -97,7 +98,7 @@ impl Remote {
     }
 
     /// The answer that a record holds, as of no head of the log.
-    async fn answer(&self, record: &MutableRecord, cache: CacheStatus) -> Result<Option<Answer>, RepoError> {
+    pub(super) async fn answer(&self, record: &MutableRecord, cache: CacheStatus) -> Result<Option<Answer>, RepoError> {
         let MutableOutcome::Found(stored) = &record.outcome else {
             return Ok(None);
         };
@@ -117,14 +118,28 @@ impl Remote {
 
     /// Asks the upstream, together with everybody who asks the same now.
     async fn refresh(self: &Arc<Self>, request: &ModuleRequest) -> Result<CacheStatus, RepoError> {
-        let (this, asked) = (Arc::clone(self), request.clone());
-        let (fill, _) = self.flights.join((request.module.clone(), request.artefact.clone()), |writer| async move {
-            this.fill_mutable(asked, writer).await;
-        });
+        let fill = self.begin_refresh(request);
         fill.done().await?;
         // The head says whether the upstream confirmed what is held.
         let confirmed = fill.head().await.is_ok_and(|head| head.len.is_none());
         Ok(if confirmed { CacheStatus::Revalidated } else { CacheStatus::Miss })
+    }
+
+    fn begin_refresh(self: &Arc<Self>, request: &ModuleRequest) -> Arc<Fill<FillHead>> {
+        let (this, asked) = (Arc::clone(self), request.clone());
+        let key = (request.module.clone(), request.artefact.clone());
+        let (fill, _) = self.flights.join(key, |writer| async move { this.fill_mutable(asked, writer).await });
+        fill
+    }
+
+    /// Refreshes what is asked often behind its clients' backs, so that none of them waits for it when its period ends.
+    fn refresh_ahead(self: &Arc<Self>, request: &ModuleRequest, record: &MutableRecord, options: FetchOptions) {
+        let key = (request.module.clone(), request.artefact.clone());
+        let may_ask = !options.held_only && self.upstream.is_some();
+        if may_ask && self.heat.is_due(&key, record.fetched_ms, self.periods.metadata) {
+            // Nobody follows it; it runs to its end all the same.
+            drop(self.begin_refresh(request));
+        }
     }
 
     async fn fill_mutable(self: Arc<Self>, request: ModuleRequest, writer: FillWriter<FillHead>) {
@@ -150,7 +165,7 @@ impl Remote {
         };
         let result = match result {
             Ok(len) => {
-                writer.head(FillHead { len, modified: std::time::SystemTime::now() });
+                writer.head(FillHead { len, modified: std::time::SystemTime::now(), unverified: false });
                 Ok(())
             }
             Err(error) => self.note_absence(&request, Err(error)).await,

@@ -1,5 +1,7 @@
 //! A remote repository over an upstream that does as it is told.
 
+mod servers;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +10,19 @@ use shared::config::Period;
 
 use crate::repository::testing::{Origin, Reply, Setup, filler, info, module_zip, settings, target};
 use crate::repository::{Body, CacheStatus, FetchOptions, RepoError, VerifyError};
+use crate::upstream::outbound::{BreakerSettings, OutboundSettings};
 
 const GOMOD: &str = "module example.com/a\n";
 
 /// A setup whose mutables are asked for again at every request.
 async fn impatient(origin: &Origin) -> Setup {
     Setup::new(&settings(&[("remote", &origin.url)], Period::secs(0))).await
+}
+
+/// A center that goes on asking a server that fails.
+fn trusting() -> OutboundSettings {
+    let breaker = BreakerSettings { failures: 1_000_000, ..BreakerSettings::default() };
+    OutboundSettings { breaker, ..OutboundSettings::default() }
 }
 
 fn big_zip() -> bytes::Bytes {
@@ -64,7 +73,7 @@ async fn a_hundred_cold_requests_are_one_at_the_upstream() {
 #[tokio::test]
 async fn a_truncated_zip_reaches_nobody_whole_and_leaves_nothing() {
     let origin = Origin::start().await;
-    let setup = Setup::over(&origin).await;
+    let setup = Setup::with(&settings(&[("remote", &origin.url)], Period::secs(60)), &trusting()).await;
     let (path, zip) = ("example.com/a/@v/v1.0.0.zip", big_zip());
     for cut_at in [0, 1000, 200_000, zip.len() - 1] {
         origin.set(path, Reply { cut_at: Some(cut_at), ..Reply::ok(zip.clone()) });
@@ -90,6 +99,8 @@ async fn wrong_bytes_are_not_kept() {
         let refused = setup.get("remote", path).await;
         assert!(matches!(refused, Err(RepoError::Integrity(_))), "{refused:?}");
     }
+    let aside = std::fs::read_dir(setup.directory.path().join("data/quarantine")).unwrap().count();
+    assert!(aside >= 3, "refused bytes can be looked at: {aside}");
     assert_eq!(setup.files(), 0);
     origin.set(path, Reply::ok(big_zip()));
     assert_eq!(setup.get("remote", path).await.unwrap(), big_zip());
@@ -149,17 +160,19 @@ async fn the_checksum_database_decides_before_anything_is_kept() {
 #[tokio::test]
 async fn an_outage_is_never_not_found() {
     let origin = Origin::start().await;
-    let setup = Setup::over(&origin).await;
+    let setup = Setup::with(&settings(&[("remote", &origin.url)], Period::secs(60)), &trusting()).await;
     let names = ["@v/list", "@latest", "@v/main.info", "@v/v1.0.0.info", "@v/v1.0.0.mod", "@v/v1.0.0.zip"];
     let is = |error: &RepoError, status: u16| match error {
         RepoError::NotFound(reason) => status == 404 && reason == "it is not here",
         RepoError::Gone(_) => status == 410,
         RepoError::Blocked(reason) => status == 403 && reason == "it is not here",
-        RepoError::Upstream(_) => matches!(status, 400 | 401 | 500 | 502 | 503 | 504),
-        RepoError::Unavailable { .. } => status == 429,
+        RepoError::Upstream(_) => matches!(status, 400 | 401 | 500 | 502),
+        RepoError::Unavailable { .. } => matches!(status, 429 | 503),
+        RepoError::Timeout(_) => status == 504,
         _ => false,
     };
-    for status in [400, 401, 403, 404, 410, 429, 500, 502, 503, 504] {
+    // After 429 nothing is asked for a while.
+    for status in [400, 401, 403, 404, 410, 500, 502, 503, 504, 429] {
         for name in names {
             let module = format!("example.com/s{status}");
             for part in ["@v/list", name] {
@@ -341,4 +354,33 @@ async fn redirects_are_followed_a_few_times() {
     origin.set("example.com/b/@v/list", to("/example.com/b/@v/list"));
     assert!(matches!(setup.get("remote", "example.com/b/@v/list").await, Err(RepoError::Upstream(_))));
     assert_eq!(origin.count("example.com/b/@v/list"), 6);
+}
+
+#[tokio::test]
+async fn an_offline_repository_asks_nobody_and_speaks_of_what_it_holds() {
+    let origin = Origin::start().await;
+    let mut settings = settings(&[("remote", &origin.url)], Period::secs(0));
+    let setup = Setup::new(&settings).await;
+    for version in ["v1.0.0", "v1.1.0", "v1.2.0"] {
+        origin.serve("example.com/a", version, "module example.com/a\n\nretract v1.1.0\n");
+    }
+    origin.set("example.com/a/@v/list", Reply::ok("v1.0.0\nv1.1.0\nv1.2.0\n"));
+    origin.set("example.com/a/@v/main.info", Reply::ok(info("v1.0.0")));
+    for name in ["list", "main.info", "v1.0.0.zip", "v1.0.0.mod", "v1.0.0.info", "v1.1.0.zip", "v1.1.0.mod"] {
+        setup.get("virtual", &format!("example.com/a/@v/{name}")).await.unwrap();
+    }
+    settings.get_mut("remote").unwrap().offline = true;
+    let setup = setup.again(&settings).await;
+    let before = origin.asked();
+    assert_eq!(setup.text("virtual", "example.com/a/@v/list").await, "v1.0.0\nv1.1.0\n");
+    assert_eq!(setup.text("virtual", "example.com/a/@latest").await, info("v1.0.0"));
+    assert_eq!(setup.text("remote", "example.com/a/@latest").await, info("v1.0.0"));
+    assert_eq!(setup.text("virtual", "example.com/a/@v/main.info").await, info("v1.0.0"));
+    let list = setup.fetch("virtual", "example.com/a/@v/list").await.unwrap();
+    assert!(list.cache == CacheStatus::Hit && list.change_id.is_some() && list.caveat.is_none(), "{list:?}");
+    for name in ["a/@v/v1.2.0.zip", "a/@v/next.info", "b/@v/list", "b/@latest", "b/@v/v1.0.0.info"] {
+        let error = setup.get("virtual", &format!("example.com/{name}")).await.unwrap_err();
+        assert!(matches!(error, RepoError::Unavailable { .. }), "{name}: {error:?}");
+    }
+    assert_eq!(origin.asked(), before);
 }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use shared::fill::{FillWriter, Spooled};
 use shared::module::zip::{ZIP_BYTES_MAX, ZipError, ZipSummary, verify_zip};
-use shared::module::{ModulePath, Version};
+use shared::module::{ModulePath, Version, gomod, h1};
 use shared::request::ModuleRequest;
 
+use super::immutable::note_lie;
 use super::{Remote, finish};
 use crate::repository::figures::Refusal;
 use crate::repository::publish::blocking;
-use crate::repository::{FillHead, Proof, RepoError};
+use crate::repository::{FillHead, Proof, RepoError, Verdict};
 use crate::store::{NewBody, to_ms};
 use crate::upstream::{describe, too_large};
 
@@ -24,9 +25,9 @@ impl Remote {
         mut writer: FillWriter<FillHead>,
     ) {
         let mut result = self.stream_zip(&request, &version, &mut writer).await;
-        // Once more if the upstream failed before anything was written; what is written cannot be taken back.
-        let failed = matches!(result, Err(RepoError::Upstream(_) | RepoError::Unavailable { .. }));
-        if failed && writer.written() == 0 && self.upstream.is_some() {
+        // Once more, unless readers have a part: that cannot be taken back.
+        if !writer.is_released() && self.may_repeat(&result) {
+            writer.restart();
             result = self.stream_zip(&request, &version, &mut writer).await;
         }
         let result = self.note_absence(&request, result).await;
@@ -48,10 +49,11 @@ impl Remote {
         if announced.is_some_and(|len| len > ZIP_BYTES_MAX) {
             return Err(too_large(&what, ZIP_BYTES_MAX));
         }
-        let modified = incoming.modified();
+        let (modified, sender) = (incoming.modified(), incoming.sender());
+        let unverified = self.verifier.is_away(&request.module, version).await;
         // Not before the first piece: until then another attempt may find another length.
         let mut first = incoming.chunk().await?;
-        writer.head(FillHead { len: announced, modified });
+        writer.head(FillHead { len: announced, modified, unverified });
         while let Some(chunk) = first.take() {
             if writer.written() + chunk.len() as u64 > ZIP_BYTES_MAX {
                 return Err(too_large(&what, ZIP_BYTES_MAX));
@@ -60,7 +62,8 @@ impl Remote {
             first = incoming.chunk().await?;
         }
         drop(incoming);
-        self.prove_and_commit(request, version, writer.seal(), to_ms(modified)).await
+        let kept = self.prove_and_commit(request, version, writer.seal(), to_ms(modified), unverified).await;
+        kept.inspect_err(|error| note_lie(error, &sender))
     }
 
     async fn prove_and_commit(
@@ -69,9 +72,23 @@ impl Remote {
         version: &Version,
         spooled: Spooled,
         modified_ms: u64,
+        unverified: bool,
     ) -> Result<(), RepoError> {
         let (spooled, summary) = self.inspect(&request.module, version, spooled).await?;
-        self.prove(&request.module, version, Proof::Zip { h1: &summary.h1 }).await?;
+        let proven = self.prove(&request.module, version, Proof::Zip { h1: &summary.h1 }).await;
+        let (spooled, verdict) = match proven {
+            Ok(verdict) => (spooled, verdict),
+            Err(error) => {
+                self.put_aside(format!("{}@{version}", request.module), "zip", spooled, &error).await;
+                return Err(error);
+            }
+        };
+        if verdict == Verdict::Unverified {
+            // Whoever reads it must have been told so before the first byte.
+            return if unverified { Ok(()) } else { Err(Self::database_away(&request.module, version)) };
+        }
+        // The database has both hashes; without it, the zip says what its go.mod is.
+        let mod_h1 = (verdict == Verdict::NotCovered).then(|| mod_h1_of(&request.module, summary.gomod.as_deref()));
         let body = match &spooled {
             Spooled::Memory(bytes) => NewBody::Memory(bytes.clone()),
             Spooled::File { path, len, digest, .. } => {
@@ -84,6 +101,10 @@ impl Remote {
         let (this, module, of, h1) = (Arc::clone(self), request.module.clone(), version.clone(), summary.h1);
         self.commit_part(request, version, placed, move |draft, placed| {
             this.same_identity(&module, &of, draft.identity.zip_h1.as_deref(), Proof::Zip { h1: &h1 })?;
+            if let Some(mod_h1) = &mod_h1 {
+                this.same_identity(&module, &of, draft.identity.mod_h1.as_deref(), Proof::Mod { h1: mod_h1 })?;
+                draft.identity.mod_h1 = Some(mod_h1.clone());
+            }
             draft.identity.zip_h1 = Some(h1.clone());
             draft.record.zip = Some(placed.stored);
             Ok(())
@@ -118,8 +139,18 @@ impl Remote {
             Err(error) => {
                 let what = format!("{module}@{version}");
                 self.figures.refused(&self.name, &what, Refusal::BadZip, &error.to_string());
-                Err(RepoError::Integrity(format!("{what}: the upstream's zip is not valid: {error}")))
+                let refusal = RepoError::Integrity(format!("{what}: the upstream's zip is not valid: {error}"));
+                self.put_aside(what, "zip", spooled, &refusal).await;
+                Err(refusal)
             }
         }
+    }
+}
+
+/// The hash of the go.mod that belongs to a zip: the one in it, or the one that is made up where there is none.
+fn mod_h1_of(module: &ModulePath, inside: Option<&[u8]>) -> String {
+    match inside {
+        Some(body) => h1::hash1_gomod(body),
+        None => h1::hash1_gomod(gomod::synthesized(module).as_bytes()),
     }
 }

@@ -3,7 +3,7 @@
 use shared::config::Period;
 
 use crate::repository::testing::{Origin, Reply, Setup, info, module_zip, settings, target};
-use crate::repository::{CacheStatus, RepoError};
+use crate::repository::{CacheStatus, Caveat, RepoError};
 
 async fn two(one: &Origin, two: &Origin) -> Setup {
     Setup::new(&settings(&[("remote", &one.url), ("second", &two.url)], Period::secs(0))).await
@@ -31,6 +31,12 @@ async fn a_member_that_fails_makes_a_list_partial_and_an_empty_one_an_error() {
     other.set("example.com/a/@v/list", Reply::status(500, ""));
     let partial = setup.fetch("virtual", "example.com/a/@v/list").await.unwrap();
     assert_eq!((partial.cache, partial.change_id), (CacheStatus::Stale, None));
+    assert_eq!(partial.caveat, Some(Caveat::Partial));
+    // So is a branch that the failing member might have too; a version is the same wherever it comes from.
+    one.set("example.com/a/@v/main.info", Reply::status(500, ""));
+    other.set("example.com/a/@v/main.info", Reply::ok(info("v1.0.0")));
+    let branch = setup.fetch("virtual", "example.com/a/@v/main.info").await.unwrap();
+    assert_eq!((branch.caveat, branch.change_id), (Some(Caveat::Partial), None));
     for reply in [Reply::ok(""), Reply::status(404, ""), Reply::status(403, "")] {
         one.set("example.com/b/@v/list", reply);
         other.set("example.com/b/@v/list", Reply::status(500, ""));
@@ -139,6 +145,147 @@ async fn a_merge_does_not_wait_for_a_member_for_ever() {
     let partial = setup.fetch("virtual", "example.com/a/@v/list").await.unwrap();
     assert_eq!(partial.bytes(&setup.store).await.unwrap(), "v1.0.0\n");
     assert_eq!(partial.change_id, None);
+}
+
+#[tokio::test]
+async fn a_member_whose_failure_is_hard_makes_every_merge_fail() {
+    let (one, other) = (Origin::start().await, Origin::start().await);
+    let mut settings = settings(&[("remote", &one.url), ("second", &other.url)], Period::secs(0));
+    settings.get_mut("remote").unwrap().hard_fail = true;
+    let setup = Setup::new(&settings).await;
+    other.serve("example.com/a", "v1.0.0", "module example.com/a\n");
+    other.set("example.com/a/@v/list", Reply::ok("v1.0.0\n"));
+    assert_eq!(setup.text("virtual", "example.com/a/@v/list").await, "v1.0.0\n");
+    for name in ["@v/list", "@latest", "@v/v1.0.0.info"] {
+        one.set(&format!("example.com/b/{name}"), Reply::status(503, ""));
+    }
+    other.serve("example.com/b", "v1.0.0", "module example.com/b\n");
+    other.set("example.com/b/@v/list", Reply::ok("v1.0.0\n"));
+    for name in ["@v/list", "@latest", "@v/v1.0.0.info"] {
+        let error = setup.get("virtual", &format!("example.com/b/{name}")).await.unwrap_err();
+        assert!(matches!(error, RepoError::Unavailable { .. }), "{name}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn of_an_owned_path_nothing_may_be_missing() {
+    let (one, other, public) = (Origin::start().await, Origin::start().await, Origin::start().await);
+    let upstreams = [("remote", one.url.as_str()), ("second", &other.url), ("third", &public.url)];
+    let mut settings = settings(&upstreams, Period::secs(0));
+    for owner in ["remote", "second"] {
+        settings.get_mut(owner).unwrap().owns = vec!["partner.test/*".to_owned()];
+    }
+    let setup = Setup::new(&settings).await;
+    one.set("partner.test/a/@v/list", Reply::ok("v1.0.0\n"));
+    other.set("partner.test/a/@v/list", Reply::ok("v1.1.0\n"));
+    assert_eq!(setup.text("virtual", "partner.test/a/@v/list").await, "v1.0.0\nv1.1.0\n");
+    one.set("partner.test/b/@v/list", Reply::ok("v1.0.0\n"));
+    other.set("partner.test/b/@v/list", Reply::status(503, ""));
+    for name in ["@v/list", "@latest"] {
+        let error = setup.get("virtual", &format!("partner.test/b/{name}")).await.unwrap_err();
+        assert!(matches!(error, RepoError::Unavailable { .. }), "{name}: {error:?}");
+    }
+    assert_eq!(public.asked(), Vec::<String>::new());
+    assert!(matches!(setup.get("third", "partner.test/a/@v/list").await, Err(RepoError::Blocked(_))));
+}
+
+#[tokio::test]
+async fn patterns_choose_the_members_and_what_nobody_may_answer_is_blocked() {
+    let (one, other) = (Origin::start().await, Origin::start().await);
+    let mut settings = settings(&[("remote", &one.url), ("second", &other.url)], Period::secs(0));
+    let patterns = |text: &str| shared::module::Patterns::new([text.to_owned()]).unwrap();
+    settings.get_mut("remote").unwrap().include = patterns("example.com/one*");
+    settings.get_mut("second").unwrap().exclude = patterns("example.com/one,example.com/none");
+    settings.get_mut("local").unwrap().exclude = patterns("example.com/none");
+    let setup = Setup::new(&settings).await;
+    for origin in [&one, &other] {
+        for module in ["one", "ones", "two", "none"] {
+            origin.set(&format!("example.com/{module}/@v/list"), Reply::ok("v1.0.0\n"));
+        }
+    }
+    for (module, by_one, by_other) in [("one", 1, 0), ("ones", 1, 1), ("two", 0, 1)] {
+        let path = format!("example.com/{module}/@v/list");
+        assert_eq!(setup.text("virtual", &path).await, "v1.0.0\n");
+        assert_eq!((one.count(&path), other.count(&path)), (by_one, by_other), "{module}");
+    }
+    for repository in ["virtual", "remote", "second", "local"] {
+        let refused = setup.get(repository, "example.com/none/@v/list").await;
+        assert!(matches!(refused, Err(RepoError::Blocked(_))), "{repository}: {refused:?}");
+    }
+    let zip = module_zip("example.com/none", "v1.0.0", "module example.com/none\n", b"package none\n");
+    assert!(matches!(setup.publish("example.com/none", "v1.0.0", &zip).await, Err(RepoError::Blocked(_))));
+}
+
+#[tokio::test]
+async fn what_belongs_to_another_repository_is_not_published_here() {
+    let origin = Origin::start().await;
+    let mut settings = settings(&[("remote", &origin.url)], Period::secs(0));
+    settings.get_mut("remote").unwrap().owns = vec!["partner.test".to_owned()];
+    let setup = Setup::new(&settings).await;
+    let zip = module_zip("partner.test/a", "v1.0.0", "module partner.test/a\n", b"package a\n");
+    let refused = setup.publish("partner.test/a", "v1.0.0", &zip).await;
+    assert!(matches!(refused, Err(RepoError::Blocked(_))), "{refused:?}");
+    origin.set("partner.test/a/@v/list", Reply::ok("v1.1.0\n"));
+    assert_eq!(setup.text("virtual", "partner.test/a/@v/list").await, "v1.1.0\n");
+}
+
+#[tokio::test]
+async fn what_a_member_of_a_higher_priority_has_hides_the_rest() {
+    let (one, other) = (Origin::start().await, Origin::start().await);
+    let mut settings = settings(&[("remote", &one.url), ("second", &other.url)], Period::secs(0));
+    settings.get_mut("second").unwrap().priority = 10;
+    let setup = Setup::new(&settings).await;
+    for (origin, version) in [(&one, "v9.0.0+incompatible"), (&other, "v1.0.0")] {
+        origin.serve("example.com/a", version, "module example.com/a\n");
+        origin.set("example.com/a/@v/list", Reply::ok(format!("{version}\n")));
+    }
+    one.serve("example.com/b", "v1.0.0", "module example.com/b\n");
+    one.set("example.com/b/@v/list", Reply::ok("v1.0.0\n"));
+    assert_eq!(setup.text("virtual", "example.com/a/@v/list").await, "v1.0.0\n");
+    assert_eq!(setup.text("virtual", "example.com/a/@latest").await, info("v1.0.0"));
+    let hidden = setup.get("virtual", "example.com/a/@v/v9.0.0+incompatible.info").await;
+    assert!(matches!(hidden, Err(RepoError::NotFound(_))), "{hidden:?}");
+    assert!(!one.asked().iter().any(|path| path.contains("/a/")), "{:?}", one.asked());
+    // What the higher one does not know, the lower one answers; what it cannot say, nobody does.
+    assert_eq!(setup.text("virtual", "example.com/b/@v/list").await, "v1.0.0\n");
+    assert_eq!(setup.text("virtual", "example.com/b/@v/v1.0.0.info").await, info("v1.0.0"));
+    one.set("example.com/c/@v/list", Reply::ok("v1.0.0\n"));
+    other.set("example.com/c/@v/list", Reply::status(500, ""));
+    for name in ["@v/list", "@v/v1.0.1.info"] {
+        let error = setup.get("virtual", &format!("example.com/c/{name}")).await.unwrap_err();
+        assert!(matches!(error, RepoError::Upstream(_)), "{name}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_virtual_repository_in_a_virtual_one_owns_for_its_members() {
+    let (inner, public) = (Origin::start().await, Origin::start().await);
+    let mut settings = settings(&[("remote", &inner.url), ("public", &public.url)], Period::secs(0));
+    let mut group = settings["virtual"].clone();
+    group.members = vec!["local".to_owned(), "remote".to_owned()];
+    group.owns = vec!["corp.test".to_owned()];
+    settings.insert("group".to_owned(), group);
+    let outer = settings.get_mut("virtual").unwrap();
+    outer.members = vec!["public".to_owned(), "group".to_owned()];
+    outer.default_deployment = None;
+    let setup = Setup::new(&settings).await;
+    for origin in [&inner, &public] {
+        for module in ["corp.test/a", "example.com/a"] {
+            origin.set(&format!("{module}/@v/list"), Reply::ok("v1.0.0\n"));
+        }
+    }
+    public.set("corp.test/a/@v/list", Reply::ok("v1.9.0\n"));
+    assert_eq!(setup.text("virtual", "corp.test/a/@v/list").await, "v1.0.0\n");
+    assert_eq!(public.asked(), Vec::<String>::new());
+    assert_eq!(setup.text("virtual", "example.com/a/@v/list").await, "v1.0.0\n");
+    assert_eq!(setup.repository("virtual").owner_of(&target("corp.test/a", "v1.0.0").0), Some("group"));
+    // What is published into the group is no longer asked of its remote member either.
+    let zip = module_zip("corp.test/a", "v1.2.0", "module corp.test/a\n", b"package a\n");
+    let file = setup.repository("group");
+    setup.publish_to(file, "corp.test/a", "v1.2.0", &zip).await.unwrap();
+    let before = inner.asked();
+    assert_eq!(setup.text("virtual", "corp.test/a/@v/list").await, "v1.2.0\n");
+    assert_eq!(inner.asked(), before);
 }
 
 #[tokio::test]

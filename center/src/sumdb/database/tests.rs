@@ -1,5 +1,7 @@
 //! An honest database is believed, and each way of lying is seen.
 
+mod against_go;
+
 use std::sync::Arc;
 
 use axum::http::StatusCode;
@@ -9,6 +11,7 @@ use shared::client::{ClientOptions, http_client};
 
 use super::*;
 use crate::store::{Store, StoreConfig};
+use crate::sumdb::origin::Upstream;
 use crate::sumdb::test_log::{Log, NAME, Served, public_key_text, serve, sign_note, signing_key};
 
 struct Fixture {
@@ -43,7 +46,8 @@ impl Fixture {
 fn database(base: &str, store: &Store, key: &SigningKey) -> Database {
     let client = http_client(ClientOptions::default()).unwrap();
     let via = HeaderValue::from_static("1.1 test");
-    let origin = Arc::new(Origin::new(NAME, base, client, via, store.clone()));
+    let upstream = Upstream { base: base.parse().unwrap(), client, authorization: None, via };
+    let origin = Arc::new(Origin::new(NAME, Some(upstream), store.clone()));
     Database::new(NoteKey::parse(&public_key_text(NAME, key)).unwrap(), origin)
 }
 

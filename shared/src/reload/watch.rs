@@ -5,12 +5,8 @@
 //! on every file system.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
-
-use super::reload;
-use crate::app::App;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -55,24 +51,38 @@ impl Watched {
     }
 }
 
-/// Reloads whenever the configuration file has changed, until the edge ends. Begins to look before it is first polled.
-pub(crate) fn watch(app: Arc<App>) -> impl Future<Output = ()> + Send {
-    let file = app.reloads.file.clone();
-    let mut watched = Watched::new(file.as_deref().and_then(Stamp::of));
-    async move {
-        let Some(file) = file else { return };
-        let mut leaving = app.leaving.subscribe();
-        let mut ticks = tokio::time::interval(LOOK_EVERY);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+/// Tells when a file has changed.
+#[derive(Debug)]
+pub struct Watch {
+    file: PathBuf,
+    watched: Watched,
+    /// Made when it is first waited for: only then is there a runtime for certain.
+    ticks: Option<tokio::time::Interval>,
+}
+
+impl Watch {
+    /// Begins to look at a file: what is there now counts as read.
+    pub fn new(file: PathBuf) -> Self {
+        let watched = Watched::new(Stamp::of(&file));
+        Self { file, watched, ticks: None }
+    }
+
+    /// Waits until the file has changed, and is no longer being written. Never completes when the runtime is ending. May be
+    /// dropped and called again without missing a change.
+    pub async fn changed(&mut self) {
         loop {
-            tokio::select! {
-                _ = leaving.wait_for(Option::is_some) => return,
-                _ = ticks.tick() => {}
-            }
-            let looked_at = file.clone();
-            let Ok(now) = app.behind.spawn_blocking(move || Stamp::of(&looked_at)).await else { return };
-            if watched.look(now) {
-                reload(&app, "the file has changed").await;
+            let ticks = self.ticks.get_or_insert_with(|| {
+                let mut ticks = tokio::time::interval(LOOK_EVERY);
+                ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+                ticks
+            });
+            ticks.tick().await;
+            let looked_at = self.file.clone();
+            let Ok(now) = tokio::task::spawn_blocking(move || Stamp::of(&looked_at)).await else {
+                return std::future::pending().await;
+            };
+            if self.watched.look(now) {
+                return;
             }
         }
     }

@@ -1,21 +1,21 @@
 //! Two configurations, setting by setting.
 
 use reqwest::Url;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-
-use crate::config::Config;
 
 /// A setting that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Difference {
+pub struct Difference {
     /// Its path: `freshness.hot`.
-    pub(crate) setting: String,
+    pub setting: String,
     /// The running value; secrets hidden.
-    pub(crate) old: String,
+    pub old: String,
     /// What the file says; secrets hidden.
-    pub(crate) new: String,
+    pub new: String,
     /// Whether it waits for the next start.
-    pub(crate) needs_restart: bool,
+    pub needs_restart: bool,
 }
 
 impl Difference {
@@ -26,7 +26,7 @@ impl Difference {
 }
 
 /// What differs, in the order of the settings' names.
-pub(super) fn differences(running: &Config, new: &Config, fixed: &[&str]) -> Result<Vec<Difference>, String> {
+pub(super) fn differences<C: Serialize>(running: &C, new: &C, fixed: &[&str]) -> Result<Vec<Difference>, String> {
     let (mut from, mut to) = (Map::new(), Map::new());
     flatten("", value_of(running)?, &mut from);
     flatten("", value_of(new)?, &mut to);
@@ -48,7 +48,10 @@ pub(super) fn differences(running: &Config, new: &Config, fixed: &[&str]) -> Res
 }
 
 /// `new`, but with the running values of the settings in `fixed`.
-pub(super) fn with_running(new: &Config, running: &Config, fixed: &[&str]) -> Result<Config, String> {
+pub(super) fn with_running<C>(new: &C, running: &C, fixed: &[&str]) -> Result<C, String>
+where
+    C: Serialize + DeserializeOwned,
+{
     let (mut value, running) = (value_of(new)?, value_of(running)?);
     for path in fixed {
         let pointer = format!("/{}", path.replace('.', "/"));
@@ -59,7 +62,7 @@ pub(super) fn with_running(new: &Config, running: &Config, fixed: &[&str]) -> Re
     serde_json::from_value(value).map_err(|error| format!("settings: {error}"))
 }
 
-fn value_of(config: &Config) -> Result<Value, String> {
+fn value_of<C: Serialize>(config: &C) -> Result<Value, String> {
     serde_json::to_value(config).map_err(|error| format!("settings: {error}"))
 }
 
@@ -117,42 +120,70 @@ fn hide(text: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
+
     use super::*;
-    use crate::config::RedisSettings;
 
     const FIXED: [&str; 2] = ["redis", "listen"];
 
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    struct Config {
+        listen: String,
+        servers: Vec<String>,
+        freshness: Freshness,
+        redis: Redis,
+    }
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    struct Freshness {
+        hot: String,
+    }
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    struct Redis {
+        url: String,
+    }
+
+    fn config() -> Config {
+        Config {
+            listen: "127.0.0.1:3000".into(),
+            servers: vec!["http://127.0.0.1:8081".into()],
+            freshness: Freshness { hot: "15m".into() },
+            redis: Redis { url: String::new() },
+        }
+    }
+
     #[test]
     fn settings_are_compared_one_by_one() {
-        let running = Config::default();
-        let mut new = Config { listen: "127.0.0.1:1".into(), ..Config::default() };
-        new.freshness.hot = shared::config::Period::secs(7);
-        new.centers.insert(0, "http://center:1".into());
+        let running = config();
+        let mut new = Config { listen: "127.0.0.1:1".into(), ..config() };
+        new.freshness.hot = "7s".into();
+        new.servers.insert(0, "http://server:1".into());
         let found = differences(&running, &new, &FIXED).unwrap();
         let told: Vec<_> =
             found.iter().map(|one| (one.setting.as_str(), one.new.as_str(), one.needs_restart)).collect();
         assert_eq!(
             told,
             [
-                ("centers", r#"["http://center:1","http://127.0.0.1:8081"]"#, false),
                 ("freshness.hot", "\"7s\"", false),
                 ("listen", "\"127.0.0.1:1\"", true),
+                ("servers", r#"["http://server:1","http://127.0.0.1:8081"]"#, false),
             ]
         );
-        assert_eq!(found[2].old, "\"127.0.0.1:3000\"");
+        assert_eq!(found[1].old, "\"127.0.0.1:3000\"");
         let effective = with_running(&new, &running, &FIXED).unwrap();
-        assert_eq!((effective.listen.as_str(), effective.centers.len()), ("127.0.0.1:3000", 2));
+        assert_eq!((effective.listen.as_str(), effective.servers.len()), ("127.0.0.1:3000", 2));
         assert_eq!(differences(&running, &running, &FIXED).unwrap(), []);
     }
 
     #[test]
     fn no_credential_is_shown() {
-        let running = Config { redis: RedisSettings { url: "redis://u:hidden@h:1/0".into() }, ..Config::default() };
-        let new = Config { centers: vec!["http://bob:hidden@center:1".into()], ..Config::default() };
+        let running = Config { redis: Redis { url: "redis://u:hidden@h:1/0".into() }, ..config() };
+        let new = Config { servers: vec!["http://bob:hidden@server:1".into()], ..config() };
         let found = differences(&running, &new, &FIXED).unwrap();
         assert_eq!(found.len(), 2);
         let told = format!("{found:?}");
-        assert!(!told.contains("hidden") && !told.contains("bob") && told.contains("center:1"), "{told}");
+        assert!(!told.contains("hidden") && !told.contains("bob") && told.contains("server:1"), "{told}");
         assert_eq!(shown("a.api_token", &json!("x")), "***");
         assert_eq!(shown("a.tokens_file", &json!("x")), "\"x\"");
         assert_eq!(hide("redis://:hidden@ba d".into()), "***");
