@@ -28,7 +28,9 @@ P
     test) cat <<'P'
 openssl|openssl|makes the certificates of the tests
 git|git|the go command reads repositories with it; the Go team's scripts need it
-mercurial|hg|some of the Go team's scripts read a Mercurial repository
+mercurial|hg|some of the Go team's scripts read a Mercurial repository; so does a private repository
+subversion|svn|a private repository reads one
+openssh-server|sshd|private repositories over ssh
 prometheus|promtool|checks the recording and alert rules
 postgresql|/usr/lib/postgresql|several centers on one database; tests start clusters of their own
 xfsprogs|mkfs.xfs|a disk whose state at any instant can be copied, for losses of power

@@ -94,7 +94,8 @@ impl App {
         let before = before.map(|before| &before.repositories);
         let verifier = Arc::clone(&sumdb) as _;
         let repositories =
-            Repositories::build(&config.repositories, &store, verifier, &name, &outbound, before).await?;
+            Repositories::build(&config.repositories, &store, verifier, &name, &outbound, &config.egress, before)
+                .await?;
         Ok(Arc::new(Self {
             limits: config.limits.clone(),
             repositories,

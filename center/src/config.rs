@@ -12,6 +12,7 @@ use shared::config::{ByteSize, Period};
 use shared::module::Patterns;
 use shared::telemetry::LogConfig;
 
+use crate::egress::EgressSettings;
 use crate::repository::retention::RetentionRule;
 use crate::repository::{RepositoryKind, RepositorySettings, default_repositories};
 use crate::store::StorageSettings;
@@ -39,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) retention: BTreeMap<String, RetentionRule>,
     /// The repositories by name.
     pub(crate) repositories: BTreeMap<String, RepositorySettings>,
+    /// Where the commands that fetch private modules may connect to.
+    pub(crate) egress: EgressSettings,
     /// How other servers are asked.
     pub(crate) outbound: OutboundSettings,
     /// Checksum databases.
@@ -59,6 +62,7 @@ impl Default for Config {
             storage: StorageSettings::default(),
             retention: BTreeMap::new(),
             repositories: default_repositories(),
+            egress: EgressSettings::default(),
             outbound: OutboundSettings::default(),
             sumdb: SumdbSettings::default(),
             access: AccessConfig::default(),
@@ -144,6 +148,7 @@ impl Config {
         if self.limits.connections_max == 0 {
             return Err("limits.connections_max: must be at least 1".to_owned());
         }
+        self.egress.check()?;
         self.databases().map(|_| ())
     }
 
@@ -163,6 +168,7 @@ impl Config {
                 ));
             }
         }
+        repository.fetcher.check()?;
         for member in &repository.members {
             match self.repositories.get(member) {
                 None => return Err(format!("members: there is no repository {member:?}")),
@@ -332,6 +338,19 @@ mod tests {
     }
 
     #[test]
+    fn the_documented_private_repository_is_valid() {
+        let page = include_str!("../../docs/private-repositories.md");
+        let (_, rest) = page.split_once("```yaml\n").unwrap();
+        let config = read(rest.split_once("```").unwrap().0, &[]);
+        // The other members are the reader's.
+        assert!(config.unwrap_err().contains("there is no repository \"golang-local\""));
+        let complete =
+            rest.replacen("repositories:", "repositories:\n  golang-local: {}\n  golang-remote: {type: remote}", 1);
+        let config = read(complete.split_once("```").unwrap().0, &[]).unwrap();
+        assert_eq!(config.repositories["golang-private"].kind, RepositoryKind::Private);
+    }
+
+    #[test]
     fn what_does_not_fit_together_is_refused() {
         for (yaml, part) in [
             ("listen: nonsense", "listen"),
@@ -343,6 +362,8 @@ mod tests {
             ("repositories: {}", "at least one"),
             ("sumdb: {names: [unknown.test]}", "public key"),
             ("sumdb: {public_keys: {sum.golang.org: x}}", "malformed"),
+            ("egress: {hosts: ['https://x']}", "egress.hosts"),
+            ("repositories: {p: {type: private, owns: [x.test], fetcher: {kind: http}}}", "fetcher.url"),
             ("lisen: x", "listen"),
         ] {
             let error = read(yaml, &[]).expect_err(yaml);

@@ -7,6 +7,7 @@
 mod app;
 mod conditional;
 mod config;
+mod egress;
 mod envelope;
 mod error;
 mod handlers;
@@ -15,6 +16,7 @@ mod reload;
 mod repository;
 mod respond;
 mod router;
+mod sealed;
 mod serve;
 mod store;
 mod sumdb;
@@ -33,7 +35,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::App;
 use crate::config::{ALIASES, Config};
+use crate::egress::ConnectArguments;
 use crate::reload::Live;
+use crate::sealed::SealedArguments;
 use crate::token::TokenCommand;
 
 /// The name in messages and in the names of environment variables.
@@ -56,12 +60,30 @@ enum Command {
     /// Make tokens for publishing and administration
     #[command(subcommand)]
     Token(TokenCommand),
+    /// What ssh is told to reach its hosts by
+    #[command(hide = true)]
+    EgressConnect(ConnectArguments),
+    /// What programs that fetch are started by
+    #[command(hide = true)]
+    Sealed(SealedArguments),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
         None | Some(Command::Run) => {}
+        Some(Command::EgressConnect(arguments)) => {
+            return match egress::connect(&arguments) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(BINARY, EXIT_FAILED, &format_args!("{error:#}")),
+            };
+        }
+        Some(Command::Sealed(arguments)) => {
+            return match sealed::become_command(&arguments) {
+                Ok(never) => match never {},
+                Err(error) => fail(BINARY, EXIT_FAILED, &format_args!("{error:#}")),
+            };
+        }
         Some(Command::Token(command)) => {
             return match command.run() {
                 Ok(printed) => {

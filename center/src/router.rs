@@ -13,7 +13,7 @@ use http::Uri;
 use crate::app::App;
 use crate::envelope::envelop;
 use crate::error::{Failure, READ_METHODS};
-use crate::handlers::{changes, manifest, module, status, upkeep};
+use crate::handlers::{changes, manifest, module, status, upkeep, webhook};
 
 /// The routes, with what stands around each request.
 pub(crate) fn routes(app: &Arc<App>) -> Router {
@@ -26,6 +26,7 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
         // Administration.
         .route("/api/v1/repos", get(status::repositories))
         .route("/api/v1/repos/{repository}/changes", get(changes::changes))
+        .route("/api/v1/repos/{repository}/webhook", post(webhook::webhook))
         .route("/api/v1/repos/{repository}/manifest", get(manifest::root))
         .route("/api/v1/repos/{repository}/manifest/{bucket}", get(manifest::bucket))
         .route("/api/v1/gc", post(upkeep::collect).fallback(async || Failure::Method("POST")))

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
 
 use crate::process::workspace;
@@ -19,10 +21,18 @@ impl Authority {
     /// # Panics
     /// When openssl is missing.
     pub fn new() -> Self {
+        Self::naming(&["localhost", "127.0.0.1"])
+    }
+
+    /// A new one, whose certificate is for these hosts.
+    ///
+    /// # Panics
+    /// When openssl is missing.
+    pub fn naming(hosts: &[&str]) -> Self {
         let dir =
             tempfile::Builder::new().prefix("modtier-tls-").tempdir().expect("the temporary directory is writable");
         let script = workspace().join("deploy/local/certificate.sh");
-        let output = Command::new(script).arg(dir.path()).args(["localhost", "127.0.0.1"]).output();
+        let output = Command::new(script).arg(dir.path()).args(hosts).output();
         let output = output.unwrap_or_else(|error| panic!("deploy/local/certificate.sh: {error}"));
         assert!(output.status.success(), "certificate.sh:\n{}", String::from_utf8_lossy(&output.stderr));
         Self { dir }
@@ -50,6 +60,21 @@ impl Authority {
     /// The server's key.
     pub fn server_key(&self) -> PathBuf {
         self.dir.path().join("server.key")
+    }
+
+    /// For a server of the test's own.
+    ///
+    /// # Panics
+    /// When the files were removed.
+    pub(crate) fn server_config(&self) -> rustls::ServerConfig {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let chain = CertificateDer::pem_file_iter(self.server_certificate()).expect("the certificate is there");
+        let chain = chain.collect::<Result<Vec<_>, _>>().expect("the certificate is one");
+        let key = PrivateKeyDer::from_pem_file(self.server_key()).expect("the key is one");
+        rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .expect("they belong together")
     }
 
     /// A certificate for a client, and its key.

@@ -18,6 +18,7 @@ mod authority;
 mod azure_server;
 mod cluster;
 mod deadline;
+pub mod forge;
 pub mod frames;
 mod go_client;
 mod google_server;

@@ -10,3 +10,4 @@ pub(crate) mod upkeep;
 
 #[cfg(test)]
 mod tests;
+pub(crate) mod webhook;

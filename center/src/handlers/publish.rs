@@ -34,7 +34,7 @@ pub(super) async fn publish(
     identity: &str,
 ) -> Result<Response, Failure> {
     let (module, version) = target(path, "zip")?.ok_or(Failure::Method(READ_METHODS))?;
-    if repository.kind() == RepositoryKind::Remote {
+    if matches!(repository.kind(), RepositoryKind::Private | RepositoryKind::Remote) {
         return Err(Failure::Method(READ_METHODS));
     }
     let expected = expected_digest(request.headers())?;

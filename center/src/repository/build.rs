@@ -15,11 +15,13 @@ use tokio::runtime::Handle;
 use super::figures::Figures;
 use super::local::Local;
 use super::owner::{Owners, Published};
+use super::private::{self, FetcherSettings, Private};
 use super::quarantine::Quarantine;
 use super::remote::{Heat, Periods, Remote};
 use super::scope::Scope;
 use super::virtual_::{Virtual, local_of};
 use super::{Inner, Repository, RepositoryKind, RepositorySettings, Verifier};
+use crate::egress::{Egress, EgressSettings};
 use crate::store::{Event, MutableEffects, MutableOutcome, MutableRecord, Store, StoreError, Subject, now_ms};
 use crate::upstream::outbound::Outbound;
 use crate::upstream::{Manners, Patience, Upstream};
@@ -41,6 +43,9 @@ pub(crate) enum BuildError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The egress proxy cannot be started.
+    #[error("egress: {0}")]
+    Egress(std::io::Error),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -55,6 +60,7 @@ impl Repositories {
         verifier: Arc<dyn Verifier>,
         via: &HeaderValue,
         outbound: &Arc<Outbound>,
+        egress: &EgressSettings,
         before: Option<&Self>,
     ) -> Result<Self, BuildError> {
         let owners = Arc::new(before.map_or_else(Owners::default, |before| Owners::new(before.owners.published())));
@@ -74,7 +80,11 @@ impl Repositories {
         if before.is_none() {
             follow_replicas(store, owners.published());
         }
-        let parts = Parts { settings, store, owners: &owners, verifier, via, outbound, figures: Figures::new() };
+        let has_private = settings.values().any(|settings| settings.kind == RepositoryKind::Private);
+        let egress =
+            if has_private { Some(Arc::new(Egress::start(egress).map_err(BuildError::Egress)?)) } else { None };
+        let parts =
+            Parts { settings, store, owners: &owners, verifier, via, outbound, egress, figures: Figures::new() };
         let mut by_name = BTreeMap::new();
         for name in settings.keys() {
             parts.add(name, &mut by_name, &mut Vec::new())?;
@@ -132,6 +142,8 @@ struct Parts<'a> {
     owners: &'a Arc<Owners>,
     verifier: Arc<dyn Verifier>,
     via: &'a HeaderValue,
+    /// The way out for fetches, where there is a private repository.
+    egress: Option<Arc<Egress>>,
     outbound: &'a Arc<Outbound>,
     figures: Figures,
 }
@@ -159,6 +171,10 @@ impl Parts<'_> {
         let owns = Patterns::new(settings.owns.iter().cloned()).map_err(|error| wrong(format!("owns: {error}")))?;
         let inner = match settings.kind {
             RepositoryKind::Local => Inner::Local(Arc::new(self.local(name, &owns)?)),
+            RepositoryKind::Private => {
+                self.owners.add(name, &owns);
+                Inner::Private(Arc::new(self.private(name, settings)?))
+            }
             RepositoryKind::Remote => {
                 self.owners.add_open(name, &owns);
                 Inner::Remote(Arc::new(self.remote(name, settings)?))
@@ -197,6 +213,20 @@ impl Parts<'_> {
             logs: self.logs_of(name),
             log: self.store.change_log(name)?,
         })
+    }
+
+    fn private(&self, name: &str, settings: &RepositorySettings) -> Result<Private, BuildError> {
+        let wrong = |reason: String| BuildError::Settings { name: name.to_owned(), reason };
+        let parts = private::Parts {
+            name: name.to_owned(),
+            store: self.store.clone(),
+            owners: Arc::clone(self.owners),
+            figures: self.figures.clone(),
+            logs: self.logs_of(name),
+            log: self.store.change_log(name)?,
+            egress: self.egress.clone().ok_or_else(|| wrong("the egress proxy is not running".to_owned()))?,
+        };
+        Private::new(parts, settings).map_err(wrong)
     }
 
     fn remote(&self, name: &str, settings: &RepositorySettings) -> Result<Remote, BuildError> {
@@ -305,6 +335,8 @@ fn follow_replicas(store: &Store, published: Published) {
 }
 
 const REMOTE: &[RepositoryKind] = &[RepositoryKind::Remote];
+const PRIVATE: &[RepositoryKind] = &[RepositoryKind::Private];
+const FETCHED: &[RepositoryKind] = &[RepositoryKind::Private, RepositoryKind::Remote];
 const VIRTUAL: &[RepositoryKind] = &[RepositoryKind::Virtual];
 
 /// A key that its kind does not know would be a misunderstanding in silence.
@@ -315,16 +347,17 @@ fn check_keys(settings: &RepositorySettings) -> Result<(), String> {
         ("upstreams", !settings.upstreams.is_empty(), REMOTE),
         ("held_first", settings.held_first, REMOTE),
         ("offline", settings.offline, REMOTE),
+        ("fetcher", settings.fetcher != FetcherSettings::default(), PRIVATE),
         ("members", !settings.members.is_empty(), VIRTUAL),
         ("default_deployment", settings.default_deployment.is_some(), VIRTUAL),
     ];
     let default = RepositorySettings::default();
     let differs = |of: fn(&RepositorySettings) -> Period| of(settings) != of(&default);
     let periods = [
-        ("metadata_period", differs(|settings| settings.metadata_period), REMOTE),
-        ("negative_period", differs(|settings| settings.negative_period), REMOTE),
-        ("stale_if_error", differs(|settings| settings.stale_if_error), REMOTE),
-        ("assumed_offline_period", differs(|settings| settings.assumed_offline_period), REMOTE),
+        ("metadata_period", differs(|settings| settings.metadata_period), FETCHED),
+        ("negative_period", differs(|settings| settings.negative_period), FETCHED),
+        ("stale_if_error", differs(|settings| settings.stale_if_error), FETCHED),
+        ("assumed_offline_period", differs(|settings| settings.assumed_offline_period), FETCHED),
         ("connect_timeout", differs(|settings| settings.connect_timeout), REMOTE),
         ("first_byte_timeout", differs(|settings| settings.first_byte_timeout), REMOTE),
         ("stall_timeout", differs(|settings| settings.stall_timeout), REMOTE),
@@ -334,6 +367,9 @@ fn check_keys(settings: &RepositorySettings) -> Result<(), String> {
         if is_set && !of.contains(&kind) {
             return Err(format!("{key}: a {} repository has no such key", kind.as_str()));
         }
+    }
+    if kind == RepositoryKind::Private && settings.owns.is_empty() {
+        return Err("owns: a private repository needs the patterns of its module paths".to_owned());
     }
     if kind == RepositoryKind::Virtual && settings.members.is_empty() {
         return Err("members: a virtual repository needs at least one".to_owned());

@@ -1,6 +1,8 @@
 //! What the repositories count for Prometheus.
 
-use prometheus::{IntCounterVec, IntGaugeVec};
+use std::time::Duration;
+
+use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
 use shared::telemetry;
 
 /// The counters. Registered once, with the repositories.
@@ -8,6 +10,7 @@ use shared::telemetry;
 pub(super) struct Figures {
     integrity_failures: IntCounterVec,
     upstream_requests: IntCounterVec,
+    private_fetches: HistogramVec,
     breaker_state: IntGaugeVec,
 }
 
@@ -45,6 +48,12 @@ impl Figures {
                 "Requests to upstreams, by the repository that asked and what came of them.",
                 &["upstream", "outcome"],
             ),
+            private_fetches: telemetry::histogram_vec(
+                "private_fetch_duration_seconds",
+                "How long fetches of private modules took, their wait for a turn included, by repository, what was fetched and what came of it.",
+                &["repo", "what", "outcome"],
+                &[0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0],
+            ),
             breaker_state: telemetry::gauge_vec(
                 "breaker_state",
                 "Whether an upstream's breaker is in a state, by repository and number of the server: 1 or 0.",
@@ -57,6 +66,11 @@ impl Figures {
     pub(super) fn refused(&self, repository: &str, what: &str, refusal: Refusal, detail: &str) {
         self.integrity_failures.with_label_values(&[refusal.as_str()]).inc();
         tracing::error!(target: "audit", repository, what, reason = refusal.as_str(), detail, "integrity failure");
+    }
+
+    /// Notes a fetch of a private module.
+    pub(super) fn fetched(&self, repository: &str, what: &str, outcome: &str, took: Duration) {
+        self.private_fetches.with_label_values(&[repository, what, outcome]).observe(took.as_secs_f64());
     }
 
     /// Counts a request to an upstream.

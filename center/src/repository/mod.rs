@@ -1,6 +1,6 @@
 //! Repositories: where modules come from, and what all kinds of them have in common.
 //!
-//! A *local* repository holds what was published to it, a *remote* one is another GOPROXY server whose artefacts are kept
+//! A *local* repository holds what was published to it, a *private* one what it fetched from version control, a *remote* one is another GOPROXY server whose artefacts are kept
 //! here, a *virtual* one is an ordered merge of the others. They answer the same question, [`Repository::fetch`], with an
 //! [`Answer`] or a [`RepoError`]; nothing here knows of HTTP statuses (`error.rs` has the one table).
 //!
@@ -15,6 +15,7 @@ mod latest;
 mod list;
 mod local;
 mod owner;
+mod private;
 mod publish;
 mod quarantine;
 mod remote;
@@ -39,6 +40,7 @@ use shared::module::{ModulePath, Version};
 use shared::request::ModuleRequest;
 
 pub(crate) use self::build::Repositories;
+pub(crate) use self::private::place_of;
 pub(crate) use self::settings::{RepositoryKind, RepositorySettings, default_repositories};
 pub(crate) use self::verify::{Proof, TOOLCHAIN, Verdict, Verifier, VerifyError};
 use crate::store::{BlobRef, Manifest, Store, StoreError, Tombstone, View, now_ms};
@@ -221,6 +223,7 @@ pub(crate) struct Repository {
 
 enum Inner {
     Local(Arc<local::Local>),
+    Private(Arc<private::Private>),
     Remote(Arc<remote::Remote>),
     Virtual(virtual_::Virtual),
 }
@@ -231,10 +234,11 @@ impl Repository {
         &self.name
     }
 
-    /// Local, remote or virtual.
+    /// Local, private, remote or virtual.
     pub(crate) const fn kind(&self) -> RepositoryKind {
         match self.inner {
             Inner::Local(_) => RepositoryKind::Local,
+            Inner::Private(_) => RepositoryKind::Private,
             Inner::Remote(_) => RepositoryKind::Remote,
             Inner::Virtual(_) => RepositoryKind::Virtual,
         }
@@ -250,6 +254,7 @@ impl Repository {
             self.require_in_scope(&request.module)?;
             match &self.inner {
                 Inner::Local(local) => local.fetch(request).await,
+                Inner::Private(private) => private.fetch(request, options).await,
                 Inner::Remote(remote) => remote.fetch(request, options).await,
                 Inner::Virtual(virtual_) => virtual_.fetch(request, options).await,
             }
@@ -273,7 +278,7 @@ impl Repository {
             return Some(&self.name);
         }
         match &self.inner {
-            Inner::Local(_) | Inner::Remote(_) => None,
+            Inner::Local(_) | Inner::Private(_) | Inner::Remote(_) => None,
             Inner::Virtual(virtual_) => virtual_.owner_of(module),
         }
     }
@@ -281,7 +286,9 @@ impl Repository {
     /// Whether the owners of a path let this repository, or one below it, answer for it.
     fn may_answer(&self, module: &ModulePath) -> bool {
         match &self.inner {
-            Inner::Local(_) | Inner::Remote(_) => self.owners.may_answer(&self.name, module.as_str()),
+            Inner::Local(_) | Inner::Private(_) | Inner::Remote(_) => {
+                self.owners.may_answer(&self.name, module.as_str())
+            }
             Inner::Virtual(virtual_) => virtual_.members.iter().any(|member| member.may_answer(module)),
         }
     }
@@ -319,6 +326,7 @@ impl Repository {
     pub(crate) async fn tombstone(&self, module: &ModulePath, version: &Version) -> Result<(), RepoError> {
         match &self.inner {
             Inner::Remote(remote) => remote.mark(module, version, Some(Tombstone { at_ms: now_ms() })).await,
+            Inner::Private(private) => private.mark(module, version, Some(Tombstone { at_ms: now_ms() })).await,
             Inner::Local(_) | Inner::Virtual(_) => self.deployment()?.tombstone(module, version).await,
         }
     }
@@ -327,7 +335,25 @@ impl Repository {
     pub(crate) async fn restore(&self, module: &ModulePath, version: &Version) -> Result<(), RepoError> {
         match &self.inner {
             Inner::Remote(remote) => remote.mark(module, version, None).await,
+            Inner::Private(private) => private.mark(module, version, None).await,
             Inner::Local(_) | Inner::Virtual(_) => self.deployment()?.restore(module, version).await,
+        }
+    }
+
+    /// The secret of this repository's webhook; none if it has none.
+    pub(crate) fn webhook_secret(&self) -> Option<&str> {
+        match &self.inner {
+            Inner::Private(private) => private.webhook_secret(),
+            Inner::Local(_) | Inner::Remote(_) | Inner::Virtual(_) => None,
+        }
+    }
+
+    /// Asks anew, at once, for what is known of the version control repositories at these places ([`place_of`]). Returns how
+    /// many modules that concerns.
+    pub(crate) async fn renew(&self, places: &[String]) -> Result<usize, RepoError> {
+        match &self.inner {
+            Inner::Private(private) => private.renew(places).await,
+            Inner::Local(_) | Inner::Remote(_) | Inner::Virtual(_) => Ok(0),
         }
     }
 
@@ -350,7 +376,7 @@ impl Repository {
     /// The names of the local and remote repositories this one stands for, itself included if it is one.
     pub(crate) fn leaves(&self) -> Vec<String> {
         match &self.inner {
-            Inner::Local(_) | Inner::Remote(_) => vec![self.name.clone()],
+            Inner::Local(_) | Inner::Private(_) | Inner::Remote(_) => vec![self.name.clone()],
             Inner::Virtual(virtual_) => virtual_.leaves(),
         }
     }
@@ -359,7 +385,9 @@ impl Repository {
     fn deployment(&self) -> Result<&Arc<local::Local>, RepoError> {
         match &self.inner {
             Inner::Local(local) => Ok(local),
-            Inner::Remote(_) => Err(RepoError::NotWritable(format!("repository {:?} is a remote one", self.name))),
+            Inner::Private(_) | Inner::Remote(_) => {
+                Err(RepoError::NotWritable(format!("repository {:?} is a {} one", self.name, self.kind().as_str())))
+            }
             Inner::Virtual(virtual_) => virtual_.deployment().ok_or_else(|| {
                 RepoError::NotWritable(format!("repository {:?} has no default deployment repository", self.name))
             }),

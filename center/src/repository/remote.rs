@@ -16,6 +16,7 @@ mod proof;
 mod zip;
 
 pub(super) use self::heat::Heat;
+pub(super) use self::immutable::part;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -262,7 +263,7 @@ fn finish(writer: FillWriter<FillHead>, result: Result<(), RepoError>) {
 }
 
 /// What changed between two answers for the same artefact. The first answer ever changes nothing that anybody holds.
-fn mutable_events(artefact: &Artefact, before: &MutableRecord, after: &MutableRecord) -> Vec<Event> {
+pub(super) fn mutable_events(artefact: &Artefact, before: &MutableRecord, after: &MutableRecord) -> Vec<Event> {
     let digest = |record: &MutableRecord| match &record.outcome {
         MutableOutcome::Found(stored) => Some(stored.digest),
         MutableOutcome::NotFound(_) | MutableOutcome::Gone(_) => None,
@@ -289,7 +290,7 @@ fn mutable_events(artefact: &Artefact, before: &MutableRecord, after: &MutableRe
     kinds.iter().map(event).collect()
 }
 
-fn absence(record: &MutableRecord) -> Option<RepoError> {
+pub(super) fn absence(record: &MutableRecord) -> Option<RepoError> {
     match &record.outcome {
         MutableOutcome::Found(_) => None,
         MutableOutcome::NotFound(reason) => Some(RepoError::NotFound(reason.clone())),
@@ -303,15 +304,15 @@ fn tombstoned(module: &ModulePath, version: &Version) -> RepoError {
 }
 
 /// Whether a moment lies less than `period` back. A moment in the future (the clock was set back) does not count.
-fn is_within(at_ms: u64, period: Duration) -> bool {
+pub(super) fn is_within(at_ms: u64, period: Duration) -> bool {
     now_ms().checked_sub(at_ms).is_some_and(|age| age < millis(period))
 }
 
-fn millis(period: Duration) -> u64 {
+pub(super) fn millis(period: Duration) -> u64 {
     u64::try_from(period.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn outcome_of(error: &RepoError) -> &'static str {
+pub(super) fn outcome_of(error: &RepoError) -> &'static str {
     match error {
         RepoError::NotFound(_) | RepoError::Gone(_) => "absent",
         RepoError::Blocked(_) => "blocked",

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use shared::config::Period;
 use shared::module::Patterns;
 
+use super::private::FetcherSettings;
+
 /// The kinds of repositories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -14,6 +16,8 @@ pub(crate) enum RepositoryKind {
     /// Holds what is published to it.
     #[default]
     Local,
+    /// Fetched from version control.
+    Private,
     /// Another GOPROXY server, kept here.
     Remote,
     /// An ordered merge of others.
@@ -21,10 +25,19 @@ pub(crate) enum RepositoryKind {
 }
 
 impl RepositoryKind {
+    /// Whether its modules are its own: it answers for what it owns and for nothing else.
+    pub(crate) const fn has_its_own(self) -> bool {
+        match self {
+            Self::Local | Self::Private => true,
+            Self::Remote | Self::Virtual => false,
+        }
+    }
+
     /// The word used in configuration and answers.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Local => "local",
+            Self::Private => "private",
             Self::Remote => "remote",
             Self::Virtual => "virtual",
         }
@@ -35,7 +48,7 @@ impl RepositoryKind {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RepositorySettings {
-    /// `local`, `remote` or `virtual`.
+    /// `local`, `private`, `remote` or `virtual`.
     #[serde(rename = "type")]
     pub(crate) kind: RepositoryKind,
     /// any kind: GOPRIVATE patterns of the module paths that are answered here; without one, all are.
@@ -57,13 +70,13 @@ pub(crate) struct RepositorySettings {
     pub(crate) held_first: bool,
     /// remote: ask nobody. What is held is answered whatever its age, `list` and `@latest` speak of what is held.
     pub(crate) offline: bool,
-    /// remote: how long a list, `@latest` or query answers without asking again.
+    /// remote, private: how long a list, `@latest` or query answers without asking again.
     pub(crate) metadata_period: Period,
-    /// remote: how long a "not found" answers without asking again.
+    /// remote, private: how long a "not found" answers without asking again.
     pub(crate) negative_period: Period,
-    /// remote: how long a list, `@latest` or query may be served beyond its period while the upstream fails.
+    /// remote, private: how long a list, `@latest` or query may be served beyond its period while the upstream fails.
     pub(crate) stale_if_error: Period,
-    /// remote: after a server could not be reached, for how long something older is served without trying again.
+    /// remote, private: after a server could not be reached, for how long something older is served without trying again.
     pub(crate) assumed_offline_period: Period,
     /// remote: time-out of connecting to the upstream.
     pub(crate) connect_timeout: Period,
@@ -71,6 +84,8 @@ pub(crate) struct RepositorySettings {
     pub(crate) first_byte_timeout: Period,
     /// remote: how long the upstream may send nothing in the middle of a body.
     pub(crate) stall_timeout: Period,
+    /// private: what fetches the modules.
+    pub(crate) fetcher: FetcherSettings,
     /// virtual: the members, asked in this order.
     pub(crate) members: Vec<String>,
     /// virtual: the local member that takes what is published here.
@@ -99,6 +114,7 @@ impl Default for RepositorySettings {
             connect_timeout: Period::secs(5),
             first_byte_timeout: Period::secs(30),
             stall_timeout: Period::secs(30),
+            fetcher: FetcherSettings::default(),
             members: Vec::new(),
             default_deployment: None,
             merge_timeout: Period::secs(60),

@@ -190,8 +190,17 @@ impl Setup {
         let verifier = Arc::new(ToldVerifier::default());
         let via = HeaderValue::from_static("1.1 test");
         let outbound = Arc::new(Outbound::read(outbound).unwrap());
-        let repositories =
-            Repositories::build(settings, &store, verifier.clone(), &via, &outbound, None).await.unwrap();
+        let repositories = Repositories::build(
+            settings,
+            &store,
+            verifier.clone(),
+            &via,
+            &outbound,
+            &crate::egress::EgressSettings::default(),
+            None,
+        )
+        .await
+        .unwrap();
         Self { repositories, store, verifier, directory }
     }
 
@@ -199,7 +208,16 @@ impl Setup {
     pub(super) async fn again(self, settings: &Settings) -> Self {
         let via = HeaderValue::from_static("1.1 test");
         let (verifier, before) = (self.verifier.clone(), Some(&self.repositories));
-        let built = Repositories::build(settings, &self.store, verifier, &via, &Arc::default(), before).await;
+        let built = Repositories::build(
+            settings,
+            &self.store,
+            verifier,
+            &via,
+            &Arc::default(),
+            &crate::egress::EgressSettings::default(),
+            before,
+        )
+        .await;
         let repositories = built.unwrap();
         Self { repositories, ..self }
     }

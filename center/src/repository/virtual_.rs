@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::latest::{unretracted, version_of_info};
 use super::local::Local;
 use super::owner::Owners;
-use super::{Answer, CacheStatus, Caveat, FetchOptions, Inner, RepoError, Repository, RepositoryKind, list};
+use super::{Answer, CacheStatus, Caveat, FetchOptions, Inner, RepoError, Repository, list};
 use crate::store::{ChangeLog, Store};
 use crate::upstream::describe;
 
@@ -138,7 +138,7 @@ impl Virtual {
     ) -> Result<Answer, RepoError> {
         // A tombstone beats every member behind it.
         for member in self.candidates(&request.module)? {
-            if member.kind() != RepositoryKind::Local && member.is_tombstoned(&request.module, version).await? {
+            if !member.kind().has_its_own() && member.is_tombstoned(&request.module, version).await? {
                 let removed = format!("{}@{version} was removed by an administrator", request.module);
                 return Err(RepoError::Blocked(removed));
             }
@@ -321,7 +321,7 @@ impl Virtual {
 pub(super) fn local_of(repository: &Repository) -> Option<Arc<Local>> {
     match &repository.inner {
         Inner::Local(local) => Some(Arc::clone(local)),
-        Inner::Remote(_) | Inner::Virtual(_) => None,
+        Inner::Private(_) | Inner::Remote(_) | Inner::Virtual(_) => None,
     }
 }
 

@@ -117,6 +117,15 @@ impl Store {
         .await
     }
 
+    /// Visits every mutable answer and recorded absence of a repository, ordered by module; with the artefact's file name.
+    pub(crate) async fn for_each_mutable(
+        &self,
+        repository: &str,
+        visit: impl FnMut(&str, &str, MutableRecord) + Send,
+    ) -> Result<(), StoreError> {
+        self.scan(family::MUTABLES, &keys::repository(repository), visit).await
+    }
+
     /// The recorded identity of a version; empty if there is none.
     pub(crate) async fn identity(&self, module: &str, version: &str) -> Result<IdentityRecord, StoreError> {
         let found = self.record(family::IDENTITY, &keys::identity(module, version)).await?;

@@ -42,7 +42,7 @@ fn rows(page: &mut String, scope: &Scope<'_>, shape: &Shape, path: &str) {
         return;
     }
     let variable = scope.binary.map_or_else(String::new, |binary| format!("`{}`", variable_of(binary, path)));
-    let default = scope.defaults.or(shape.default.as_ref()).map_or_else(String::new, default_of);
+    let default = scope.defaults.or(shape.default.as_ref()).map_or_else(String::new, default_of).replace('|', "\\|");
     let meaning = shape.description.replace('|', "\\|");
     // Writing to a String cannot fail.
     let _ =

@@ -130,6 +130,7 @@ async fn what_was_published_survives_a_restart_and_stays_owned() {
     let config = crate::store::StoreConfig { data_dir: directory.path().join("data") };
     let store = crate::store::Store::open(&config).unwrap();
     let via = http::HeaderValue::from_static("1.1 test");
+    let egress = crate::egress::EgressSettings::default();
     let settings = settings(&[], Period::secs(60));
     let repositories = crate::repository::Repositories::build(
         &settings,
@@ -137,6 +138,7 @@ async fn what_was_published_survives_a_restart_and_stays_owned() {
         verifier.clone(),
         &via,
         &std::sync::Arc::default(),
+        &egress,
         None,
     )
     .await
@@ -170,14 +172,22 @@ async fn keys_of_another_kind_are_refused() {
     let config = crate::store::StoreConfig { data_dir: directory.path().to_owned() };
     let store = crate::store::Store::open(&config).unwrap();
     let via = http::HeaderValue::from_static("1.1 test");
+    let egress = crate::egress::EgressSettings::default();
     let mut settings = settings(&[], Period::secs(60));
     let local = RepositorySettings { upstream: Some("http://origin.test".to_owned()), ..RepositorySettings::default() };
     settings.insert("local".to_owned(), local);
     let verifier = std::sync::Arc::new(crate::repository::testing::ToldVerifier::default());
-    let refused =
-        crate::repository::Repositories::build(&settings, &store, verifier, &via, &std::sync::Arc::default(), None)
-            .await
-            .err()
-            .unwrap();
+    let refused = crate::repository::Repositories::build(
+        &settings,
+        &store,
+        verifier,
+        &via,
+        &std::sync::Arc::default(),
+        &egress,
+        None,
+    )
+    .await
+    .err()
+    .unwrap();
     assert!(refused.to_string().contains("repositories.local: upstream"), "{refused}");
 }

@@ -181,7 +181,7 @@ impl Remote {
     }
 }
 
-fn part(record: &VersionRecord, artefact: &Artefact) -> Option<Stored> {
+pub(in crate::repository) fn part(record: &VersionRecord, artefact: &Artefact) -> Option<Stored> {
     match artefact {
         Artefact::Info(_) => record.info,
         Artefact::Mod(_) => record.gomod,

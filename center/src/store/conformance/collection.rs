@@ -15,7 +15,7 @@ pub(super) async fn suite(store: &Store) {
     let place = (family::SMALL, small.stored.digest.hex().into_bytes());
     store.inner.engine.put(place.0, &place.1, small.small.clone().unwrap(), true).await.unwrap();
 
-    let grace = Duration::from_secs(3600);
+    let grace = Duration::from_hours(1);
     let first = store.collect(grace, true).await.unwrap();
     assert!(first.condemned >= 2 && first.removed == 0, "{first:?}");
     assert_eq!(store.collect(grace, false).await.unwrap(), first, "a dry run says what the run does");

@@ -1,0 +1,29 @@
+//! What an operator says of the way out: the section `egress:` of the center's configuration.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::rules::Rules;
+
+/// Where the commands that fetch private modules may connect to.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct EgressSettings {
+    /// If not empty, only these hosts and the internal ones are reached. `host` stands for its ports 443 and 22,
+    /// `host:port` for that port. Other ports of a host that is not listed with them are never reached.
+    pub(crate) hosts: Vec<String>,
+    /// Hosts (or `host:port`) that may have internal addresses: loopback, private, link-local, documentation and the like.
+    pub(crate) internal_hosts: Vec<String>,
+    /// Where to connect instead of asking the name service: `host:port` to `address:port` (as `curl --connect-to`). The
+    /// certificate or host key is still that of the host. The target is judged like any other address.
+    pub(crate) connect_to: BTreeMap<String, String>,
+}
+
+impl EgressSettings {
+    /// What the types cannot say. The message names the key.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        Rules::new(self).map(|_| ())
+    }
+}
