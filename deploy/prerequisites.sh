@@ -33,6 +33,8 @@ subversion|svn|a private repository reads one
 openssh-server|sshd|private repositories over ssh
 prometheus|promtool|checks the recording and alert rules
 postgresql|/usr/lib/postgresql|several centers on one database; tests start clusters of their own
+nodejs|node|runs the emulation of Azure's blobs
+npm|npm|installs it
 xfsprogs|mkfs.xfs|a disk whose state at any instant can be copied, for losses of power
 P
     ;;
