@@ -6,9 +6,10 @@ use std::sync::Arc;
 use shared::access::Access;
 use tokio::sync::watch;
 
-use crate::config::{Config, LimitSettings, SumdbSettings};
+use crate::config::{Config, LimitSettings, MetricsSettings, SumdbSettings};
 use crate::envelope::Via;
 use crate::error::Failure;
+use crate::finding::{Downloads, Indexer};
 use crate::metrics::Metrics;
 use crate::repository::retention::RetentionRule;
 use crate::repository::{Repositories, Repository};
@@ -20,6 +21,8 @@ use crate::upstream::outbound::{Outbound, OutboundSettings};
 struct Common {
     store: Store,
     metrics: Metrics,
+    downloads: Arc<Downloads>,
+    indexer: Arc<Indexer>,
     via: Via,
     stopping: Arc<watch::Sender<bool>>,
 }
@@ -28,6 +31,8 @@ struct Common {
 pub(crate) struct App {
     /// Limits of the HTTP service.
     pub(crate) limits: LimitSettings,
+    /// Who sees the figures.
+    pub(crate) shown: MetricsSettings,
     /// Metadata, change logs, blobs.
     pub(crate) store: Store,
     /// The repositories by name.
@@ -43,6 +48,10 @@ pub(crate) struct App {
     pub(crate) access: Access,
     /// Counts and durations of requests.
     pub(crate) metrics: Metrics,
+    /// How often versions were asked for.
+    pub(crate) downloads: Arc<Downloads>,
+    /// Lists what comes.
+    indexer: Arc<Indexer>,
     /// Our name in `Via`.
     pub(crate) via: Via,
     /// True once a stop was asked for: long polls end, `/readyz` says so.
@@ -54,9 +63,17 @@ impl App {
     pub(crate) async fn build(config: &Config) -> anyhow::Result<Arc<Self>> {
         let store = Store::connect(&StoreConfig { data_dir: config.data_dir.clone() }, &config.storage).await?;
         store.write_uses_behind();
-        let common =
-            Common { store, metrics: Metrics::new(), via: Via::new(), stopping: Arc::new(watch::Sender::new(false)) };
-        Self::assemble(config, common, None).await
+        let common = Common {
+            store,
+            metrics: Metrics::new(),
+            downloads: Arc::default(),
+            indexer: Arc::default(),
+            via: Via::new(),
+            stopping: Arc::new(watch::Sender::new(false)),
+        };
+        let app = Self::assemble(config, common, None).await?;
+        tokio::spawn(Downloads::keep_writing(Arc::clone(&app)));
+        Ok(app)
     }
 
     /// The same center under other settings. What runs goes on in the one of before; nobody upstream is asked.
@@ -64,6 +81,8 @@ impl App {
         let common = Common {
             store: self.store.clone(),
             metrics: self.metrics.clone(),
+            downloads: Arc::clone(&self.downloads),
+            indexer: Arc::clone(&self.indexer),
             via: self.via.clone(),
             stopping: Arc::clone(&self.stopping),
         };
@@ -71,7 +90,7 @@ impl App {
     }
 
     async fn assemble(config: &Config, common: Common, before: Option<&Self>) -> anyhow::Result<Arc<Self>> {
-        let Common { store, metrics, via, stopping } = common;
+        let Common { store, metrics, downloads, indexer, via, stopping } = common;
         let access = Access::open(&config.access)?;
         let outbound = Arc::new(Outbound::read(&config.outbound).map_err(anyhow::Error::msg)?);
         let name = via.value();
@@ -96,8 +115,9 @@ impl App {
         let repositories =
             Repositories::build(&config.repositories, &store, verifier, &name, &outbound, &config.egress, before)
                 .await?;
-        Ok(Arc::new(Self {
+        let app = Arc::new(Self {
             limits: config.limits.clone(),
+            shown: config.metrics.clone(),
             repositories,
             retention: config.retention.clone(),
             store,
@@ -106,14 +126,25 @@ impl App {
             outbound: config.outbound.clone(),
             access,
             metrics,
+            downloads,
+            indexer,
             via,
             stopping,
-        }))
+        });
+        app.indexer.follow(&app);
+        Ok(app)
     }
 
     /// A repository by its name in the URL.
     pub(crate) fn repository(&self, name: &str) -> Result<&Arc<Repository>, Failure> {
         self.repositories.get(name).ok_or_else(|| Failure::NoRepository(name.to_owned()))
+    }
+
+    /// Notes in the audit what somebody did. It is done already: that it cannot be noted does not undo it.
+    pub(crate) async fn note(&self, by: &str, action: &str, subject: (&str, &str, &str)) {
+        if let Err(error) = self.store.note(by, action, subject).await {
+            tracing::error!(%error, by, action, ?subject, "the audit lacks an entry");
+        }
     }
 
     /// Completes when a stop is asked for.

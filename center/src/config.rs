@@ -1,5 +1,7 @@
 //! The center's configuration: every setting with its default, and what must fit together.
 
+mod serving;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -11,7 +13,9 @@ use shared::access::AccessConfig;
 use shared::config::{ByteSize, Period};
 use shared::module::Patterns;
 use shared::telemetry::LogConfig;
+use shared::tls::TlsSettings;
 
+pub(crate) use self::serving::{MetricsSettings, ServingSettings};
 use crate::egress::EgressSettings;
 use crate::repository::retention::RetentionRule;
 use crate::repository::{RepositoryKind, RepositorySettings, default_repositories};
@@ -32,6 +36,12 @@ pub(crate) const ALIASES: [(&str, &str); 3] = [
 pub(crate) struct Config {
     /// Address and port of the service; port 0 takes a free one.
     pub(crate) listen: String,
+    /// The listener with TLS.
+    pub(crate) tls: TlsSettings,
+    /// What one client may take.
+    pub(crate) serving: ServingSettings,
+    /// Where figures are shown.
+    pub(crate) metrics: MetricsSettings,
     /// Directory for metadata, modules and temporary files. Only one center may use it at a time.
     pub(crate) data_dir: PathBuf,
     /// Where metadata and bodies are kept.
@@ -58,6 +68,9 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:8081".to_owned(),
+            tls: TlsSettings::default(),
+            serving: ServingSettings::default(),
+            metrics: MetricsSettings::default(),
             data_dir: PathBuf::from("data/center"),
             storage: StorageSettings::default(),
             retention: BTreeMap::new(),
@@ -115,6 +128,8 @@ pub(crate) struct LimitSettings {
     pub(crate) header_timeout: Period,
     /// How long a client that uploads may send nothing.
     pub(crate) upload_stall_timeout: Period,
+    /// How long a client may take nothing of an answer that is ready for it (HTTP/2: give its stream no window).
+    pub(crate) client_write: Period,
     /// How long running requests may take after a stop was asked for.
     pub(crate) drain_timeout: Period,
 }
@@ -126,6 +141,7 @@ impl Default for LimitSettings {
             connections_max: 8192,
             header_timeout: Period::secs(15),
             upload_stall_timeout: Period::secs(30),
+            client_write: Period::secs(60),
             drain_timeout: Period::secs(9),
         }
     }
@@ -135,6 +151,13 @@ impl Config {
     /// What the types cannot say. The message names the key.
     pub(crate) fn check(&self) -> Result<(), String> {
         check_listen(&self.listen)?;
+        self.tls.check()?;
+        self.serving.check()?;
+        for (key, address) in [("tls.listen", &self.tls.listen), ("metrics.listen", &self.metrics.listen)] {
+            if !address.is_empty() {
+                check_listen(address).map_err(|why| why.replacen("listen", key, 1))?;
+            }
+        }
         self.storage.check().map_err(|why| format!("storage.{why}"))?;
         if self.repositories.is_empty() {
             return Err("repositories: there must be at least one".to_owned());

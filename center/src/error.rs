@@ -163,7 +163,7 @@ fn repository_row(error: RepoError) -> Row {
             Row::new(StatusCode::METHOD_NOT_ALLOWED, "not writable", why).with(ALLOW, READ_METHODS)
         }
         RepoError::Integrity(why) => Row::new(StatusCode::BAD_GATEWAY, "integrity", why),
-        RepoError::Upstream(why) => Row::new(StatusCode::BAD_GATEWAY, "upstream", why),
+        RepoError::Upstream(why) | RepoError::Credential(why) => Row::new(StatusCode::BAD_GATEWAY, "upstream", why),
         RepoError::Unavailable { msg, retry_after } => {
             Row::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", msg).retry_after(retry_after)
         }
@@ -216,6 +216,7 @@ impl From<FillError> for Failure {
             FillErrorKind::Gone => RepoError::Gone(message),
             FillErrorKind::Forbidden => RepoError::Blocked(message),
             FillErrorKind::Integrity => RepoError::Integrity(message),
+            FillErrorKind::Credential => RepoError::Credential(message),
             FillErrorKind::Upstream | FillErrorKind::TooLarge => RepoError::Upstream(message),
             FillErrorKind::Unavailable | FillErrorKind::Abandoned => unavailable(message),
             FillErrorKind::Timeout => RepoError::Timeout(message),
@@ -273,6 +274,7 @@ mod tests {
             Failure::Repository(RepoError::Blocked(why())),
             Failure::Repository(RepoError::Integrity(why())),
             Failure::Repository(RepoError::Upstream(why())),
+            Failure::Repository(RepoError::Credential(why())),
             Failure::Repository(RepoError::Unavailable { msg: why(), retry_after: RETRY_SOON }),
             Failure::Repository(RepoError::Timeout(why())),
             Failure::Repository(RepoError::Storage(why())),

@@ -3,15 +3,20 @@
 //!
 //! `serve` accepts, `envelope` stands around each request, `router` has every route, `handlers` what they do, `respond` and
 //! `error` how it is said in HTTP. Below that line nothing knows of HTTP: `repository`, `sumdb`, `store`.
+//! `cli` is what a person does from a shell; `pack` makes module zips for it.
 
 mod app;
+mod cli;
 mod conditional;
 mod config;
+mod doctor;
 mod egress;
 mod envelope;
 mod error;
+mod finding;
 mod handlers;
 mod metrics;
+mod pack;
 mod reload;
 mod repository;
 mod respond;
@@ -23,22 +28,22 @@ mod sumdb;
 mod token;
 mod upstream;
 
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::Parser;
 use shared::cli::{Announcement, CommonArgs, EXIT_FAILED, EXIT_USAGE, announce, fail, run_checked};
+use shared::pace::Pace;
+use shared::tls::Tls;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::App;
+use crate::cli::{Command, Errand};
 use crate::config::{ALIASES, Config};
-use crate::egress::ConnectArguments;
 use crate::reload::Live;
-use crate::sealed::SealedArguments;
-use crate::token::TokenCommand;
+use crate::serve::{Entrances, Manners};
 
 /// The name in messages and in the names of environment variables.
 const BINARY: &str = "center";
@@ -53,25 +58,16 @@ struct Cli {
     command: Option<Command>,
 }
 
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Serve (what is done without a command too)
-    Run,
-    /// Make tokens for publishing and administration
-    #[command(subcommand)]
-    Token(TokenCommand),
-    /// What ssh is told to reach its hosts by
-    #[command(hide = true)]
-    EgressConnect(ConnectArguments),
-    /// What programs that fetch are started by
-    #[command(hide = true)]
-    Sealed(SealedArguments),
-}
-
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
     match cli.command {
-        None | Some(Command::Run) => {}
+        None | Some(Command::Serve) => {}
+        Some(Command::CheckConfig) => cli.common.check_config = true,
+        Some(Command::Token(command)) => return cli::run(Errand::Token(command)),
+        Some(Command::Doctor(doctor)) => return cli::run(Errand::Doctor(doctor, cli.common.config)),
+        Some(Command::Export(export)) => return cli::run(Errand::Export(Box::new(export))),
+        Some(Command::Import(import)) => return cli::run(Errand::Import(Box::new(import))),
+        Some(Command::Publish(publish)) => return cli::run(Errand::Publish(Box::new(publish))),
         Some(Command::EgressConnect(arguments)) => {
             return match egress::connect(&arguments) {
                 Ok(()) => ExitCode::SUCCESS,
@@ -81,16 +77,6 @@ fn main() -> ExitCode {
         Some(Command::Sealed(arguments)) => {
             return match sealed::become_command(&arguments) {
                 Ok(never) => match never {},
-                Err(error) => fail(BINARY, EXIT_FAILED, &format_args!("{error:#}")),
-            };
-        }
-        Some(Command::Token(command)) => {
-            return match command.run() {
-                Ok(printed) => {
-                    // Whoever closed the pipe does not want to know.
-                    let _ = std::io::stdout().lock().write_all(printed.as_bytes());
-                    ExitCode::SUCCESS
-                }
                 Err(error) => fail(BINARY, EXIT_FAILED, &format_args!("{error:#}")),
             };
         }
@@ -121,17 +107,43 @@ async fn start(config: Config, called: &CommonArgs) -> anyhow::Result<()> {
         format!("cannot listen on {}: stop what uses it, or set another address (MODTIER_CENTER_LISTEN)", config.listen)
     })?;
     let address = listener.local_addr().context("the bound address is not known")?;
+    let tls = match config.tls.listen.as_str() {
+        "" => None,
+        listen => {
+            let tls = Tls::load(&config.tls).map_err(|error| anyhow::anyhow!("{error} (tls.certificate, tls.key)"))?;
+            Some((bind(listen, "tls.listen").await?, Arc::new(tls)))
+        }
+    };
+    let figures = match config.metrics.listen.as_str() {
+        "" => None,
+        listen => Some(bind(listen, "metrics.listen").await?),
+    };
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be watched")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be watched")?;
     let mut hangup = signal(SignalKind::hangup()).context("signals cannot be watched")?;
     let app = App::build(&config).await?;
-    let data_dir = config.data_dir.clone();
+    let (data_dir, tls_settings) = (config.data_dir.clone(), config.tls.clone());
+    let manners = Manners {
+        handshake: config.serving.tls_handshake.get(),
+        pace: Pace {
+            bytes_per_second: config.serving.client_rate_min.bytes(),
+            window: config.serving.client_rate_window.get(),
+        },
+        hsts: shared::tls::hsts(config.tls.hsts_preload),
+    };
     let live = Arc::new(Live::new(config, Arc::clone(&app), called.config.clone()));
     if let Some(path) = called.announce.as_deref() {
-        announce(path, &Announcement::new(Some(address), None::<&str>))
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        let address_of = |listener: &TcpListener| listener.local_addr().ok().map(|address| address.to_string());
+        let mut announcement = Announcement::new(Some(address), figures.as_ref().and_then(address_of));
+        announcement.tls = tls.as_ref().and_then(|(listener, _)| address_of(listener));
+        announce(path, &announcement).with_context(|| format!("cannot write {}", path.display()))?;
     }
     tracing::info!(%address, data_dir = %data_dir.display(), "center is ready");
+    let certificate = tls.as_ref().map(|(_, tls)| Arc::clone(tls)).map(|tls| {
+        app.metrics.certificate(Ok(tls.expires()));
+        let metrics = app.metrics.clone();
+        tokio::spawn(shared::tls::watch(tls, move || tls_settings.clone(), move |outcome| metrics.certificate(outcome)))
+    });
     let reloading = Arc::clone(&live);
     let follow = tokio::spawn(async move {
         tokio::select! {
@@ -145,7 +157,16 @@ async fn start(config: Config, called: &CommonArgs) -> anyhow::Result<()> {
             _ = interrupt.recv() => {}
         }
     };
-    serve::serve(&app, &live, listener, stop).await;
+    let entrances = Entrances { plain: listener, tls, figures };
+    serve::serve(&app, &live, entrances, manners, stop).await;
     follow.abort();
+    if let Some(certificate) = certificate {
+        certificate.abort();
+    }
     Ok(())
+}
+
+async fn bind(listen: &str, key: &str) -> anyhow::Result<TcpListener> {
+    let bound = TcpListener::bind(listen).await;
+    bound.with_context(|| format!("cannot listen on {listen}: stop what uses it, or set another address ({key})"))
 }

@@ -13,8 +13,19 @@ use crate::config::{ALIASES, Config};
 use crate::{BINARY, router};
 
 /// Settings that are used once, at the start: a change of them waits for the next one. With all that lies below them.
-const NEEDS_RESTART: [&str; 7] =
-    ["listen", "data_dir", "storage", "log", "limits.connections_max", "limits.header_timeout", "limits.drain_timeout"];
+const NEEDS_RESTART: [&str; 11] = [
+    "listen",
+    "tls",
+    "serving",
+    "metrics.listen",
+    "data_dir",
+    "storage",
+    "log",
+    "limits.connections_max",
+    "limits.header_timeout",
+    "limits.client_write",
+    "limits.drain_timeout",
+];
 
 /// The center as it is now.
 pub(crate) struct Live {

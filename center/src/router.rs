@@ -7,13 +7,22 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{any, get, post};
+use axum::routing::{any, get, post, put};
 use http::Uri;
 
 use crate::app::App;
 use crate::envelope::envelop;
 use crate::error::{Failure, READ_METHODS};
-use crate::handlers::{changes, manifest, module, status, upkeep, webhook};
+use crate::handlers::{catalog, changes, detail, intake, manifest, module, oversight, status, upkeep, webhook};
+
+/// The routes of the listener for figures.
+pub(crate) fn figures(app: &Arc<App>) -> Router {
+    Router::new()
+        .route("/metrics", get(status::figures))
+        .route("/healthz", get(status::healthz))
+        .route("/readyz", get(status::readyz))
+        .with_state(Arc::clone(app))
+}
 
 /// The routes, with what stands around each request.
 pub(crate) fn routes(app: &Arc<App>) -> Router {
@@ -32,6 +41,17 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
         .route("/api/v1/gc", post(upkeep::collect).fallback(async || Failure::Method("POST")))
         .route("/api/v1/retention", post(upkeep::retain).fallback(async || Failure::Method("POST")))
         .route("/api/v1/verify", post(upkeep::verify).fallback(async || Failure::Method("POST")))
+        .route("/api/v1/repos/{repository}/import/{*path}", put(intake::take))
+        .route("/api/v1/catalog", get(catalog::catalog))
+        .route("/api/v1/search", get(catalog::search))
+        .route("/api/v1/modules/{*path}", get(detail::read).put(detail::write).patch(detail::write))
+        .route("/api/v1/stats", get(oversight::stats))
+        .route("/api/v1/audit", get(oversight::audit))
+        .route("/api/v1/tokens", get(oversight::tokens))
+        .route("/api/v1/doctor", get(oversight::doctor))
+        // Finding things.
+        .route("/catalog", get(catalog::public))
+        .route("/index", get(catalog::index))
         // Modules and checksum databases: GET and HEAD read, PUT publishes, DELETE and POST …/restore tombstone and lift it.
         .route("/api/go/{repository}/{*path}", any(module::module))
         .route("/artifactory/api/go/{repository}/{*path}", any(module::module))

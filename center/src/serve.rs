@@ -1,15 +1,23 @@
 //! Accepting connections: bounded in number and patience, HTTP/1.1 and HTTP/2 on one port, ended without breaking what runs.
 
+mod takings;
+
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
+use http::header::STRICT_TRANSPORT_SECURITY;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use shared::pace::{Pace, Paced};
+use shared::tls::{Tls, is_http2};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt as _;
@@ -17,6 +25,8 @@ use tower::ServiceExt as _;
 use crate::app::App;
 use crate::envelope::Peer;
 use crate::reload::Live;
+use crate::router;
+use crate::serve::takings::Takings;
 
 /// Longest head of a request in bytes.
 const HEADER_BYTES_MAX: usize = 64 << 10;
@@ -31,8 +41,43 @@ const PREFACE_PAUSE: Duration = Duration::from_millis(20);
 /// What to wait when the system has no descriptor left: the next accept would fail at once too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Where clients come in.
+pub(crate) struct Entrances {
+    /// HTTP/1.1 and HTTP/2 without TLS.
+    pub(crate) plain: TcpListener,
+    /// The same over TLS.
+    pub(crate) tls: Option<(TcpListener, Arc<Tls>)>,
+    /// Figures alone.
+    pub(crate) figures: Option<TcpListener>,
+}
+
+/// How clients are met.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manners {
+    /// How long a handshake may take.
+    pub(crate) handshake: Duration,
+    /// What a client must take.
+    pub(crate) pace: Pace,
+    /// What is said of TLS to browsers.
+    pub(crate) hsts: &'static str,
+}
+
+/// Through which of them a client came.
+#[derive(Clone)]
+enum Entrance {
+    Plain,
+    Tls(Arc<Tls>),
+    Figures,
+}
+
 /// Serves until `stop` completes, then lets running requests end for as long as the limits say.
-pub(crate) async fn serve(app: &Arc<App>, live: &Arc<Live>, listener: TcpListener, stop: impl Future<Output = ()>) {
+pub(crate) async fn serve(
+    app: &Arc<App>,
+    live: &Arc<Live>,
+    entrances: Entrances,
+    manners: Manners,
+    stop: impl Future<Output = ()>,
+) {
     let connections = Arc::new(Semaphore::new(app.limits.connections_max));
     let graceful = GracefulShutdown::new();
     let builder = builder(app.limits.header_timeout.get());
@@ -40,12 +85,13 @@ pub(crate) async fn serve(app: &Arc<App>, live: &Arc<Live>, listener: TcpListene
     loop {
         let accepted = tokio::select! {
             () = &mut stop => break,
-            accepted = accept(&listener, &connections) => accepted,
+            accepted = entrances.accept(&connections) => accepted,
         };
         match accepted {
-            Ok((stream, peer, permit)) => {
-                let connection = Connection { app: Arc::clone(app), live: Arc::clone(live), stream, peer };
-                tokio::spawn(converse(connection, builder.clone(), graceful.watcher(), permit));
+            Ok((entrance, stream, peer, permit)) => {
+                let (app, live) = (Arc::clone(app), Arc::clone(live));
+                let connection = Connection { app, live, stream, peer, manners };
+                tokio::spawn(connection.converse(entrance, builder.clone(), graceful.watcher(), permit));
             }
             Err(error) => {
                 tracing::warn!(%error, "accepting a connection failed");
@@ -53,7 +99,7 @@ pub(crate) async fn serve(app: &Arc<App>, live: &Arc<Live>, listener: TcpListene
             }
         }
     }
-    drop(listener);
+    drop(entrances);
     app.stopping.send_replace(true);
     let open = graceful.count();
     tracing::info!(connections = open, "stopping");
@@ -75,15 +121,28 @@ fn builder(header_timeout: Duration) -> Builder<TokioExecutor> {
     builder
 }
 
-/// The next connection, once there is room for it.
-async fn accept(
-    listener: &TcpListener,
-    connections: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(connections).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, peer) = listener.accept().await?;
-    stream.set_nodelay(true)?;
-    Ok((stream, peer, permit))
+impl Entrances {
+    /// The next connection, once there is room for it.
+    async fn accept(
+        &self,
+        connections: &Arc<Semaphore>,
+    ) -> io::Result<(Entrance, TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+        let permit = Arc::clone(connections).acquire_owned().await.map_err(io::Error::other)?;
+        let next = async |listener: Option<&TcpListener>| match listener {
+            Some(listener) => listener.accept().await,
+            None => std::future::pending().await,
+        };
+        let (entrance, (stream, peer)) = tokio::select! {
+            accepted = self.plain.accept() => (Entrance::Plain, accepted?),
+            accepted = next(self.tls.as_ref().map(|(listener, _)| listener)) => {
+                let Some((_, tls)) = &self.tls else { return Err(io::Error::other("no certificate")) };
+                (Entrance::Tls(Arc::clone(tls)), accepted?)
+            }
+            accepted = next(self.figures.as_ref()) => (Entrance::Figures, accepted?),
+        };
+        stream.set_nodelay(true)?;
+        Ok((entrance, stream, peer, permit))
+    }
 }
 
 /// A client, and what answers it.
@@ -92,32 +151,91 @@ struct Connection {
     live: Arc<Live>,
     stream: TcpStream,
     peer: SocketAddr,
+    manners: Manners,
 }
 
-async fn converse(
-    connection: Connection,
-    builder: Builder<TokioExecutor>,
-    watcher: Watcher,
-    _permit: OwnedSemaphorePermit,
-) {
-    let Connection { app, live, stream, peer } = connection;
-    let mut stopping = app.stopping.subscribe();
-    let patience = app.limits.header_timeout.get();
-    let has_spoken = tokio::select! {
-        _ = stopping.wait_for(|stopping| *stopping) => false,
-        spoken = tokio::time::timeout(patience, first_words(&stream)) => matches!(spoken, Ok(Ok(()))),
-    };
-    if !has_spoken {
-        return;
+impl Connection {
+    async fn converse(
+        self,
+        entrance: Entrance,
+        builder: Builder<TokioExecutor>,
+        watcher: Watcher,
+        _permit: OwnedSemaphorePermit,
+    ) {
+        let mut stopping = self.app.stopping.subscribe();
+        let Self { app, live, stream, peer, manners } = self;
+        let patience = app.limits.header_timeout.get();
+        let begin = async {
+            match &entrance {
+                Entrance::Plain | Entrance::Figures => {
+                    tokio::time::timeout(patience, first_words(&stream)).await.is_ok_and(|spoken| spoken.is_ok())
+                }
+                Entrance::Tls(_) => true,
+            }
+        };
+        let has_begun = tokio::select! {
+            _ = stopping.wait_for(|stopping| *stopping) => false,
+            has_begun = begin => has_begun,
+        };
+        if !has_begun {
+            return;
+        }
+        let answering = Answering { live, peer, entrance: entrance.clone(), app, hsts: manners.hsts };
+        let paced = Paced::new(stream, manners.pace);
+        let Entrance::Tls(tls) = entrance else {
+            return answering.speak(paced, builder, watcher).await;
+        };
+        match tokio::time::timeout(manners.handshake, tls.accept(paced)).await {
+            // Which HTTP is spoken was agreed upon in the handshake.
+            Ok(Ok(stream)) if is_http2(&stream) => answering.speak(stream, builder.http2_only(), watcher).await,
+            Ok(Ok(stream)) => answering.speak(stream, builder.http1_only(), watcher).await,
+            Ok(Err(error)) => tracing::debug!(%error, %peer, "handshake failed"),
+            Err(_) => tracing::debug!(%peer, "handshake took too long"),
+        }
     }
-    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
-        live.router().oneshot(request.map(axum::body::Body::new))
-    });
-    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-    // An error here is a client that left, spoke no HTTP, or a body that was aborted on purpose.
-    if let Err(error) = watcher.watch(connection).await {
-        tracing::debug!(%error, %peer, "connection ended");
+}
+
+/// Answers the requests of a connection.
+struct Answering {
+    app: Arc<App>,
+    live: Arc<Live>,
+    peer: SocketAddr,
+    entrance: Entrance,
+    hsts: &'static str,
+}
+
+impl Answering {
+    async fn speak<S>(self, stream: S, builder: Builder<TokioExecutor>, watcher: Watcher)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Self { app, live, peer, entrance, hsts } = self;
+        let takings = Takings::default();
+        let patience = app.limits.client_write.get();
+        let figures = matches!(entrance, Entrance::Figures).then(|| router::figures(&app));
+        let is_secure = matches!(entrance, Entrance::Tls(_));
+        let bodies = takings.clone();
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
+            let router = figures.clone().unwrap_or_else(|| live.router());
+            let answer = router.oneshot(request.map(axum::body::Body::new));
+            let bodies = bodies.clone();
+            async move {
+                let mut response = answer.await?;
+                if is_secure {
+                    response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(hsts));
+                }
+                Ok::<_, Infallible>(response.map(|body| bodies.watch(body)))
+            }
+        });
+        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        tokio::select! {
+            // An error here is a client that left, spoke no HTTP, or a body that was aborted on purpose.
+            ended = watcher.watch(connection) => if let Err(error) = ended {
+                tracing::debug!(%error, %peer, "connection ended");
+            },
+            () = takings.stopped(patience) => tracing::info!(%peer, "a client that takes nothing is dropped"),
+        }
     }
 }
 

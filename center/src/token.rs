@@ -36,6 +36,8 @@ enum GrantArgument {
     Write,
     /// Tombstoning and restoring
     Delete,
+    /// Describing modules and versions by properties
+    Annotate,
     /// Administration
     Admin,
 }
@@ -46,6 +48,7 @@ impl From<GrantArgument> for Grant {
             GrantArgument::Read => Self::Read,
             GrantArgument::Write => Self::Write,
             GrantArgument::Delete => Self::Delete,
+            GrantArgument::Annotate => Self::Annotate,
             GrantArgument::Admin => Self::Admin,
         }
     }

@@ -13,7 +13,7 @@ mod breaker;
 mod budget;
 mod exchange;
 mod incoming;
-mod netrc;
+pub(crate) mod netrc;
 pub(crate) mod outbound;
 mod server;
 

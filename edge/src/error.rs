@@ -126,7 +126,10 @@ impl From<FillError> for EdgeError {
             FillErrorKind::NotFound => Self::NotFound(message),
             FillErrorKind::Gone => Self::Gone(message),
             FillErrorKind::Forbidden => Self::Blocked(message),
-            FillErrorKind::Integrity | FillErrorKind::Upstream | FillErrorKind::TooLarge => Self::WrongAnswer(message),
+            FillErrorKind::Integrity
+            | FillErrorKind::Upstream
+            | FillErrorKind::Credential
+            | FillErrorKind::TooLarge => Self::WrongAnswer(message),
             FillErrorKind::Unavailable | FillErrorKind::Abandoned => {
                 Self::Unavailable { reason: message, retry_after: error.retry_after }
             }

@@ -150,11 +150,6 @@ impl Answer {
     }
 }
 
-/// `Strict-Transport-Security` for two years; whether browsers may have it built in is the operator's word.
-pub(crate) fn hsts(preload: bool) -> &'static str {
-    if preload { "max-age=63072000; includeSubDomains; preload" } else { "max-age=63072000; includeSubDomains" }
-}
-
 /// What every response of one request carries.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Envelope<'a> {

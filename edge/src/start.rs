@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use shared::fill::Flights;
+use shared::tls::Tls;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
@@ -29,7 +30,7 @@ use crate::popularity::Popularity;
 use crate::reload::Reloads;
 use crate::respond::Signature;
 use crate::serve::Tally;
-use crate::server::{self, Bound, Descriptors, Entrance, Service, Tls};
+use crate::server::{self, Bound, Descriptors, Entrance, Service};
 use crate::upstream::{Upstream, probe};
 use crate::{admin, runtime};
 

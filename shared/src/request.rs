@@ -161,8 +161,8 @@ fn decode_unusual(raw: &str) -> Result<String, ParseError> {
     Ok(path)
 }
 
-/// `None` for a `%` without two hex digits, and for bytes that are no UTF-8.
-fn decode_percent(raw: &str) -> Option<String> {
+/// Decodes percent-encoding; `None` for a `%` without two hex digits, and for bytes that are no UTF-8.
+pub fn decode_percent(raw: &str) -> Option<String> {
     let mut decoded = Vec::with_capacity(raw.len());
     let mut bytes = raw.bytes();
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());

@@ -43,6 +43,8 @@ pub struct Cluster {
     edge_tls: Option<String>,
     edge_h2c: Option<String>,
     center_address: String,
+    center_tls: Option<String>,
+    center_figures: Option<String>,
     token: String,
     dir: TempDir,
 }
@@ -137,6 +139,8 @@ impl ClusterBuilder {
             edge_tls: at_edge.tls.clone(),
             edge_h2c: at_edge.h2c.clone(),
             center_address,
+            center_tls: at_center.tls.clone(),
+            center_figures: at_center.admin.clone(),
             token,
             dir,
         };
@@ -152,7 +156,9 @@ impl ClusterBuilder {
     fn center_spec(&self, root: &Path, token: &str) -> ProcessSpec {
         let tokens = root.join("tokens.yaml");
         let hashed = hex::encode(Sha256::digest(token));
-        let text = format!("tokens:\n  - name: test\n    sha256: {hashed}\n    grants: [read, write, delete, admin]\n");
+        let text = format!(
+            "tokens:\n  - name: test\n    sha256: {hashed}\n    grants: [read, write, delete, annotate, admin]\n"
+        );
         std::fs::write(&tokens, text).expect("the test's folder is writable");
         let mut spec = ProcessSpec::new("center", binary("center"), root)
             .env("MODTIER_CENTER_LISTEN", "127.0.0.1:0")
@@ -267,6 +273,22 @@ impl Cluster {
     /// `http://host:port` of the center.
     pub fn center_url(&self) -> &str {
         &self.center_address
+    }
+
+    /// `https://host:port` of the center, which was told to listen with TLS.
+    ///
+    /// # Panics
+    /// When it was not.
+    pub fn center_tls_url(&self) -> String {
+        format!("https://{}", self.center_tls.as_deref().expect("the center was given an address for TLS"))
+    }
+
+    /// Requests to the center's listener for figures.
+    ///
+    /// # Panics
+    /// When it was given none.
+    pub fn figures_web(&self) -> Web {
+        Web::new(&url(self.center_figures.as_deref().expect("the center was given an address for figures")))
     }
 
     /// A token that may do everything.

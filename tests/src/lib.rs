@@ -49,7 +49,7 @@ pub use module_zip::{BuiltModule, Module, hash1, pseudo_version};
 pub use object_server::ObjectServer;
 pub use origin::{Face, Fault, Origin, Seen};
 pub use postgres_server::PostgresServer;
-pub use process::{Process, ProcessSpec, binary, workspace};
+pub use process::{Process, ProcessSpec, binary, command_line, workspace};
 pub use redis_server::RedisServer;
 pub use sandbox::Sandbox;
 pub use seed::Seed;

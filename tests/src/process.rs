@@ -247,6 +247,13 @@ pub(crate) fn plain_env() -> Vec<(String, String)> {
         .collect()
 }
 
+/// A command line of a binary of ours, such as `center`, in an environment that steers nothing.
+pub fn command_line(name: &str) -> Command {
+    let mut command = Command::new(binary(name));
+    command.env_clear().envs(plain_env()).stdin(Stdio::null());
+    command
+}
+
 /// The path of a binary of ours, such as `edge`, from the same build as this test.
 ///
 /// # Panics

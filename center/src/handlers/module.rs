@@ -11,6 +11,7 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Version};
 use shared::access::Grant;
+use shared::artefact::Artefact;
 use shared::change::ChangeId;
 use shared::fill::TAIL;
 use shared::request::{ModuleRequest, Request as Asked};
@@ -55,9 +56,9 @@ async fn dispatch(app: &Arc<App>, path: &str, request: Request, route: &mut Rout
         }
         Grant::Delete => {
             *route = Route("tombstone");
-            publish::remove_or_restore(repository, rest, request.method(), &identity).await
+            publish::remove_or_restore(app, repository, rest, request.method(), &identity).await
         }
-        Grant::Read | Grant::Admin => {
+        Grant::Read | Grant::Annotate | Grant::Admin => {
             let (request, _) = request.into_parts();
             match Asked::parse(rest)? {
                 Asked::Sumdb(asked) => {
@@ -80,7 +81,11 @@ fn grant_for(method: &Method, rest: &str) -> Option<Grant> {
     let is_artefact = below == "list" || ["info", "mod", "zip"].contains(&suffix);
     match *method {
         Method::GET | Method::HEAD => Some(Grant::Read),
-        Method::PUT => (suffix == "zip").then_some(Grant::Write),
+        Method::PUT => {
+            let (file, _) = below.split_once(';').unwrap_or((below, ""));
+            let suffix = file.rsplit_once('.').map_or("", |(_, suffix)| suffix);
+            ["zip", "mod", "info"].contains(&suffix).then_some(Grant::Write)
+        }
         Method::DELETE => (!below.is_empty() && !is_artefact).then_some(Grant::Delete),
         Method::POST => below.ends_with("/restore").then_some(Grant::Delete),
         _ => None,
@@ -110,6 +115,11 @@ async fn read(app: &App, repository: &Repository, asked: &ModuleRequest, request
         request.method == Method::HEAD || request.version < Version::HTTP_11 || needs_the_digest(headers);
     let answer = fetch(repository, asked, FetchOptions { held_only }, must_be_complete).await?;
     app.metrics.found(repository.name(), asked.artefact.kind(), answer.cache.as_str());
+    if let Artefact::Zip(version) = &asked.artefact
+        && request.method == Method::GET
+    {
+        app.downloads.count(asked.module.as_str(), version.as_str());
+    }
     respond::artefact(app, &asked.artefact, request, answer).await
 }
 

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::{Html, IntoResponse, Response};
-use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_FRAME_OPTIONS};
+use axum::response::{IntoResponse, Response};
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use shared::access::Grant;
 
 use super::module::authorize;
+use super::pages::html;
 use crate::app::App;
 use crate::error::Failure;
 use crate::repository::RepositoryKind;
@@ -33,8 +34,19 @@ pub(crate) async fn version() -> Json<Value> {
     Json(json!({ "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") }))
 }
 
-/// Prometheus' text format.
-pub(crate) async fn metrics() -> impl IntoResponse {
+/// Prometheus' text format, on the listener of the service: unless it has one of its own, and for those who may.
+pub(crate) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Failure> {
+    if !app.shown.listen.is_empty() {
+        return Err(Failure::NoRoute);
+    }
+    if app.shown.needs_token {
+        authorize(&app, &headers, Grant::Admin)?;
+    }
+    Ok(figures().await.into_response())
+}
+
+/// The same for everybody who reaches the listener that is there for it.
+pub(crate) async fn figures() -> impl IntoResponse {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared::telemetry::render())
 }
 
@@ -64,9 +76,9 @@ pub(crate) async fn index(State(app): State<Arc<App>>) -> impl IntoResponse {
             lines.push_str(part);
         }
     }
-    let page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<title>Modtier center</title>\n<h1>Modtier center</h1>\n\
-         <p>The <code>go</code> command is meant to use an edge. To use this center directly:</p>\n{lines}</html>\n"
+    let body = format!(
+        "<p>The <code>go</code> command is meant to use an edge. To use this center directly:</p>\n{lines}\
+         <p><a href=\"/catalog\">Modules</a> · <a href=\"/index\">Index</a> · <a href=\"/api/v1/repos\">Repositories</a></p>\n"
     );
-    ([(X_FRAME_OPTIONS, "DENY"), (CONTENT_SECURITY_POLICY, "default-src 'self'")], Html(page))
+    html("Modtier center", &body)
 }

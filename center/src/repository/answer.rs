@@ -76,6 +76,7 @@ impl From<FillError> for RepoError {
             FillErrorKind::Gone => Self::Gone(msg),
             FillErrorKind::Forbidden => Self::Blocked(msg),
             FillErrorKind::Integrity => Self::Integrity(msg),
+            FillErrorKind::Credential => Self::Credential(msg),
             FillErrorKind::Upstream | FillErrorKind::TooLarge => Self::Upstream(msg),
             FillErrorKind::Unavailable | FillErrorKind::Abandoned => Self::Unavailable { msg, retry_after },
             FillErrorKind::Timeout => Self::Timeout(msg),
@@ -91,6 +92,7 @@ impl From<RepoError> for FillError {
             RepoError::Gone(msg) => (FillErrorKind::Gone, msg),
             RepoError::Blocked(msg) => (FillErrorKind::Forbidden, msg),
             RepoError::Integrity(msg) => (FillErrorKind::Integrity, msg),
+            RepoError::Credential(msg) => (FillErrorKind::Credential, msg),
             RepoError::Upstream(msg)
             | RepoError::BadModule(msg)
             | RepoError::Conflict(msg)

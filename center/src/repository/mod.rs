@@ -15,6 +15,7 @@ mod latest;
 mod list;
 mod local;
 mod owner;
+mod parts;
 mod private;
 mod publish;
 mod quarantine;
@@ -149,6 +150,9 @@ pub(crate) enum RepoError {
     /// An upstream's answer was wrong: malformed, truncated, an unexpected status. 502
     #[error("upstream: {0}")]
     Upstream(String),
+    /// An upstream wants another credential than it was sent. 502
+    #[error("credential: {0}")]
+    Credential(String),
     /// Nobody could be asked. 503
     #[error("unavailable: {msg}")]
     Unavailable {
@@ -191,6 +195,26 @@ pub(crate) struct Upload {
     pub(crate) len: u64,
     /// Its SHA-256.
     pub(crate) sha256: Digest,
+}
+
+/// What clients made for Artifactory send beside the zip, in any order.
+#[derive(Debug)]
+pub(crate) enum Part {
+    /// The `.info`: served if it came before the zip, otherwise only kept.
+    Info(Bytes),
+    /// The `.mod`, which must be the zip's.
+    Mod(Bytes),
+}
+
+/// A part of a version that an administrator brings from elsewhere.
+#[derive(Debug)]
+pub(crate) enum Brought {
+    /// The `.info`.
+    Info(Bytes),
+    /// The `.mod`.
+    Mod(Bytes),
+    /// The zip.
+    Zip(Upload),
 }
 
 /// A published version.
@@ -321,6 +345,47 @@ impl Repository {
         local.publish(module, version, upload, expected).await
     }
 
+    /// Takes a part that belongs to a module zip, which was or will be published. Returns once it is on disk.
+    pub(crate) async fn attach(&self, module: &ModulePath, version: &Version, part: Part) -> Result<(), RepoError> {
+        self.deployment()?.attach(module, version, part).await
+    }
+
+    /// Takes a part of a version that was brought from elsewhere, under the same proofs as if it had been published or fetched here.
+    /// Whether it was new. A local repository takes the parts as publishing does; a virtual one takes nothing, as it would
+    /// have to guess whose it is.
+    pub(crate) async fn take_in(
+        &self,
+        module: &ModulePath,
+        version: &Version,
+        part: Brought,
+    ) -> Result<bool, RepoError> {
+        match (&self.inner, part) {
+            (Inner::Remote(remote), part) => remote.take_in(module, version, part).await,
+            (Inner::Local(local), Brought::Info(body)) => {
+                local.attach(module, version, Part::Info(body)).await.map(|()| true)
+            }
+            (Inner::Local(local), Brought::Mod(body)) => {
+                local.attach(module, version, Part::Mod(body)).await.map(|()| true)
+            }
+            (Inner::Local(_), Brought::Zip(upload)) => {
+                self.publish(module, version, upload, None).await.map(|published| published.created)
+            }
+            (Inner::Private(_), _) => Err(RepoError::NotWritable(format!(
+                "repository {:?} is a private one; it is filled from version control",
+                self.name
+            ))),
+            (Inner::Virtual(_), _) => Err(RepoError::NotWritable(format!(
+                "repository {:?} is a virtual one; name the member that is to hold it",
+                self.name
+            ))),
+        }
+    }
+
+    /// The name of the local repository that takes what is published here.
+    pub(crate) fn deployment_name(&self) -> Result<&str, RepoError> {
+        Ok(&self.deployment()?.name)
+    }
+
     /// Removes a version for good, unless restored: it is gone from lists, and a local repository answers it as gone, a
     /// remote one as blocked.
     pub(crate) async fn tombstone(&self, module: &ModulePath, version: &Version) -> Result<(), RepoError> {
@@ -379,6 +444,11 @@ impl Repository {
             Inner::Local(_) | Inner::Private(_) | Inner::Remote(_) => vec![self.name.clone()],
             Inner::Virtual(virtual_) => virtual_.leaves(),
         }
+    }
+
+    /// Whether one of the local and remote repositories may answer for a module at all, by who owns it.
+    pub(crate) fn lets_answer(&self, leaf: &str, module: &str) -> bool {
+        self.owners.may_answer(leaf, module)
     }
 
     /// The local repository that takes what is published here.

@@ -50,9 +50,10 @@ impl Local {
         let summary = verify(module, version, &upload).await?;
         let body = check_gomod(module, version, summary.gomod)?;
         let now_ms = now_ms();
+        let sent = self.sent_before(module, version, &body).await?;
         let zip = NewBody::File { path: upload.path.clone(), len: upload.len, digest: upload.sha256 };
         let candidate = Candidate {
-            info: self.store.place(NewBody::Memory(info_of(version, now_ms)), now_ms).await?,
+            info: self.store.place(NewBody::Memory(sent.unwrap_or_else(|| info_of(version, now_ms))), now_ms).await?,
             mod_h1: h1::hash1_gomod(&body),
             gomod: self.store.place(NewBody::Memory(body), now_ms).await?,
             zip: self.store.place(zip, now_ms).await?,
@@ -162,7 +163,8 @@ fn event(event_type: EventType, version: &Version, sha256: Digest, h1: Option<St
     Event { event_type, kind: Kind::Version, version: Some(version.to_string()), sha256: Some(sha256), h1, reason }
 }
 
-async fn verify(module: &ModulePath, version: &Version, upload: &Upload) -> Result<ZipSummary, RepoError> {
+/// Judges an upload by the rules of `golang.org/x/mod/zip`.
+pub(super) async fn verify(module: &ModulePath, version: &Version, upload: &Upload) -> Result<ZipSummary, RepoError> {
     let (module, version, path, len) = (module.clone(), version.clone(), upload.path.clone(), upload.len);
     blocking(move || {
         let file = File::open(&path).map_err(|error| unreadable(&error))?;

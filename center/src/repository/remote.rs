@@ -10,6 +10,7 @@
 
 mod heat;
 mod immutable;
+mod intake;
 mod mutable;
 mod offline;
 mod proof;
@@ -323,6 +324,7 @@ pub(super) fn outcome_of(error: &RepoError) -> &'static str {
         | RepoError::NotWritable(_)
         | RepoError::Integrity(_)
         | RepoError::Upstream(_)
+        | RepoError::Credential(_)
         | RepoError::TooLarge(_)
         | RepoError::Storage(_) => "error",
     }

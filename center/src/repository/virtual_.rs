@@ -356,7 +356,7 @@ fn gravity(error: &RepoError) -> u8 {
         RepoError::BadModule(_) | RepoError::Conflict(_) | RepoError::NotWritable(_) | RepoError::TooLarge(_) => 3,
         RepoError::Timeout(_) => 4,
         RepoError::Unavailable { .. } => 5,
-        RepoError::Upstream(_) => 6,
+        RepoError::Upstream(_) | RepoError::Credential(_) => 6,
         RepoError::Storage(_) => 7,
         RepoError::Integrity(_) => 8,
     }

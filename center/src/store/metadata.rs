@@ -154,7 +154,11 @@ impl Store {
         Ok(found)
     }
 
-    async fn record<T: DeserializeOwned>(&self, family: &'static str, key: &[u8]) -> Result<Option<T>, StoreError> {
+    pub(super) async fn record<T: DeserializeOwned>(
+        &self,
+        family: &'static str,
+        key: &[u8],
+    ) -> Result<Option<T>, StoreError> {
         let value = self.inner.engine.get(family, key).await?;
         value.map(|value| decode(key, &value)).transpose()
     }

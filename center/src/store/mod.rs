@@ -6,6 +6,7 @@
 
 mod blob;
 mod bodies;
+mod catalog;
 mod change_log;
 mod collect;
 mod commit;
@@ -16,6 +17,7 @@ mod keys;
 mod lease;
 mod manifest;
 mod metadata;
+mod properties;
 mod settings;
 mod trim;
 mod uses;
@@ -30,6 +32,7 @@ use bytes::Bytes;
 
 pub(crate) use self::blob::{BlobRef, Blobs, NewBody, Placed, Stored};
 pub(crate) use self::bodies::Referrer;
+pub(crate) use self::catalog::{Arrival, Listed};
 use self::change_log::Logs;
 pub(crate) use self::change_log::{ChangeLog, ReadError, from_ms, now_ms, to_ms};
 pub(crate) use self::collect::Collected;
@@ -37,6 +40,7 @@ pub(crate) use self::commit::{Decision, Draft, Event, MutableEffects, Subject};
 use self::engine::{Engine, Postgres, Rocks};
 pub(crate) use self::manifest::{Manifest, View};
 pub(crate) use self::metadata::{MutableOutcome, MutableRecord, Tombstone, VersionRecord};
+pub(crate) use self::properties::Properties;
 pub(crate) use self::settings::StorageSettings;
 use self::uses::Uses;
 pub(crate) use self::verify::{Damage, Damaged};
@@ -134,6 +138,16 @@ pub(crate) mod family {
     pub(super) const SMALL: &str = "small";
     /// What the proxied checksum databases need kept.
     pub(super) const SUMDB: &str = "sumdb";
+    /// repository, module, version (empty: of the module) → [`super::Properties`].
+    pub(super) const PROPERTIES: &str = "properties";
+    /// repository, module, version → how often its zip was asked for.
+    pub(super) const DOWNLOADS: &str = "downloads";
+    /// repository, time, module, version → nothing: versions as they came.
+    pub(super) const INDEX: &str = "index";
+    /// required module, repository, requiring module → the newest version that requires it.
+    pub(super) const DEPENDENTS: &str = "dependents";
+    /// time → who did what.
+    pub(super) const AUDIT: &str = "audit";
     /// SHA-256 of a body that nothing refers to → why it will go.
     pub(super) const CONDEMNED: &str = "condemned";
     /// repository, module → nothing: it has versions.
@@ -147,7 +161,7 @@ pub(crate) mod family {
     /// repository, module, version → when somebody last asked for it.
     pub(super) const USES: &str = "uses";
     /// All of them.
-    pub(super) const ALL: [&str; 13] = [
+    pub(super) const ALL: [&str; 18] = [
         VERSIONS,
         IDENTITY,
         MUTABLES,
@@ -155,6 +169,11 @@ pub(crate) mod family {
         LOGS,
         SMALL,
         SUMDB,
+        PROPERTIES,
+        DOWNLOADS,
+        INDEX,
+        DEPENDENTS,
+        AUDIT,
         CONDEMNED,
         MODULES,
         LINES,

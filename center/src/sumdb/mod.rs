@@ -33,6 +33,8 @@ pub(crate) use self::note::NoteError;
 use self::note::NoteKey;
 pub(crate) use self::origin::OriginError;
 use self::origin::{Origin, Upstream};
+pub(crate) use self::record::Record;
+pub(crate) use self::tree::{TILE_WIDTH, TreeHead};
 use crate::repository::{Proof, TOOLCHAIN, Verdict, Verifier, VerifyError};
 use crate::store::Store;
 use crate::upstream::outbound::Outbound;
@@ -175,6 +177,17 @@ impl Sumdb {
         }
         let fetched = origin.get(&request.part.to_string()).await.map_err(SumdbError::Origin)?;
         Ok(SumdbAnswer { body: fetched.body, held: fetched.held })
+    }
+}
+
+impl Sumdb {
+    /// Keeps a lookup or a tile that was brought from elsewhere, unless one is held. It is believed no more than what an upstream
+    /// sends: whoever uses it proves it first.
+    pub(crate) async fn take_in(&self, request: &SumdbRequest, body: Bytes) -> Result<bool, SumdbError> {
+        let Some(origin) = self.origins.get(&request.name) else {
+            return Err(SumdbError::NotProxied(format!("checksum database {:?} is not proxied here", request.name)));
+        };
+        origin.take_in(&request.part.to_string(), body).await.map_err(SumdbError::Origin)
     }
 }
 

@@ -141,6 +141,18 @@ impl Origin {
         self.store.sumdb_get(&self.key(path)).await.map_err(|error| storage_failed(&error))
     }
 
+    /// Keeps what never changes, if it has the right shape and nothing is held. Whether it was new.
+    pub(crate) async fn take_in(&self, path: &str, body: Bytes) -> Result<bool, OriginError> {
+        if !is_permanent(path) || !has_the_shape(path, &body) {
+            return Err(OriginError::Wrong(format!("this is no {path} of a checksum database")));
+        }
+        if self.held(path).await?.is_some() {
+            return Ok(false);
+        }
+        self.store.sumdb_put(&self.key(path), body, false).await.map_err(|error| storage_failed(&error))?;
+        Ok(true)
+    }
+
     fn key(&self, path: &str) -> String {
         format!("{}/{path}", self.name)
     }

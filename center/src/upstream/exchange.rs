@@ -117,7 +117,7 @@ impl Upstream {
             StatusCode::SERVICE_UNAVAILABLE => unavailable(what, retry_after.unwrap_or(RETRY_DEFAULT)),
             StatusCode::GATEWAY_TIMEOUT => too_slow(what),
             StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-                failed("refuses this center's credential")
+                RepoError::Credential(format!("{what}: the upstream refuses this center's credential"))
             }
             _ => failed(&format!("answered with status {}", status.as_u16())),
         }

@@ -2,15 +2,17 @@
 
 /// One machine of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Machine {
+pub(crate) struct Machine {
     /// The host; none for `default`.
-    pub(super) host: Option<String>,
-    pub(super) login: String,
-    pub(super) password: String,
+    pub(crate) host: Option<String>,
+    /// The user's name.
+    pub(crate) login: String,
+    /// The password or token.
+    pub(crate) password: String,
 }
 
 /// Reads the file. `default` counts for no host: a credential belongs to the host it names. Macros are passed over.
-pub(super) fn parse(text: &str) -> Vec<Machine> {
+pub(crate) fn parse(text: &str) -> Vec<Machine> {
     let mut machines: Vec<Machine> = Vec::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {

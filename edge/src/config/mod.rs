@@ -16,12 +16,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shared::config::{Alias, ConfigError, Period};
 use shared::telemetry::LogConfig;
+use shared::tls::TlsSettings;
 
 pub(crate) use self::admin::AdminAccess;
 use self::cache::{CacheSettings, FreshnessSettings};
 pub(crate) use self::centers::{BreakerSettings, CenterSettings, ProbeSettings, RoutingSettings, RuleSettings};
 use self::limits::LimitSettings;
-pub(crate) use self::serving::TlsSettings;
 use self::serving::{H2cSettings, ServingSettings};
 use crate::cache::CacheConfig;
 

@@ -1,24 +1,8 @@
 //! How clients are listened to, and what one of them may take.
 
-use std::path::PathBuf;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shared::config::{ByteSize, Period};
-
-/// HTTP/1.1 and HTTP/2 over TLS 1.2 and 1.3.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct TlsSettings {
-    /// Address of the TLS listener; empty: none.
-    pub(crate) listen: String,
-    /// PEM file with the certificate and what leads to its authority. Read again when it changes.
-    pub(crate) certificate: PathBuf,
-    /// PEM file with the certificate's private key. Read again when it changes.
-    pub(crate) key: PathBuf,
-    /// Whether `Strict-Transport-Security` says `preload`.
-    pub(crate) hsts_preload: bool,
-}
 
 /// HTTP/2 without TLS, for a mesh whose sidecars encrypt.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -90,17 +74,6 @@ impl ServingSettings {
         }
         if self.http2_streams_max == 0 || self.http2_streams_max > 10_000 {
             return Err("serving.http2_streams_max must be from 1 to 10000".into());
-        }
-        Ok(())
-    }
-}
-
-impl TlsSettings {
-    /// What the types cannot say.
-    pub(super) fn check(&self) -> Result<(), String> {
-        let files = !self.certificate.as_os_str().is_empty() && !self.key.as_os_str().is_empty();
-        if !self.listen.is_empty() && !files {
-            return Err("tls.listen needs tls.certificate and tls.key".into());
         }
         Ok(())
     }

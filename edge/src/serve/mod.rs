@@ -96,7 +96,7 @@ async fn deliver(
         request_id: &ask.request_id,
         signature: &app.signature,
         head: ask.is_head(),
-        hsts: secure.then(|| respond::hsts(app.config().tls.hsts_preload)),
+        hsts: secure.then(|| shared::tls::hsts(app.config().tls.hsts_preload)),
     };
     let sent = respond::send(session, &envelope, &ask.conditions, answer, &app.behind).await;
     note(app, session, ask, target, x_cache, &sent, started.elapsed());

@@ -18,7 +18,6 @@ mod head;
 mod http1;
 mod http2;
 mod listen;
-mod pace;
 mod seats;
 mod stream;
 #[cfg(test)]
@@ -32,6 +31,8 @@ use std::time::Duration;
 
 use pingora_core::protocols::ALPN;
 use pingora_core::server::ShutdownWatch;
+use shared::pace::{Pace, Paced};
+use shared::tls::{Tls, is_http2};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -39,11 +40,10 @@ pub(crate) use self::accept::start;
 pub(crate) use self::descriptors::{Descriptors, SparedListener};
 pub(crate) use self::http1::LAST_CALL;
 pub(crate) use self::listen::{Bound, Entrance, bind};
-pub(crate) use self::tls::{Tls, watch};
+pub(crate) use self::tls::watch;
 
 use self::accept::Arrival;
 use self::head::HeadLimits;
-use self::pace::{Pace, Paced};
 use self::seats::{Full, Seat, Seats};
 use self::stream::Connection;
 use crate::app::App;
@@ -101,7 +101,7 @@ async fn converse(service: Arc<Service>, arrival: Arrival) {
     let stream = Paced::new(stream, service.pace());
     match (entrance, &service.tls) {
         (Entrance::Tls, Some(tls)) => match timeout(service.tls_handshake(), tls.accept(stream)).await {
-            Ok(Ok(stream)) if tls::is_http2(&stream) => {
+            Ok(Ok(stream)) if is_http2(&stream) => {
                 let stream = Connection::new(stream, fd, peer, Some(ALPN::H2));
                 http2::serve(&service, Box::new(stream), true).await;
             }

@@ -158,6 +158,7 @@ async fn removed(app: &Arc<App>, fetch: &Fetch) -> FillError {
         FillErrorKind::NotFound | FillErrorKind::Gone | FillErrorKind::Forbidden => error,
         FillErrorKind::Integrity
         | FillErrorKind::Upstream
+        | FillErrorKind::Credential
         | FillErrorKind::Unavailable
         | FillErrorKind::Timeout
         | FillErrorKind::TooLarge
@@ -175,6 +176,7 @@ async fn refusal(app: &Arc<App>, ticket: Ticket, taken: Taken) -> FillError {
         FillErrorKind::Forbidden
         | FillErrorKind::Integrity
         | FillErrorKind::Upstream
+        | FillErrorKind::Credential
         | FillErrorKind::Unavailable
         | FillErrorKind::Timeout
         | FillErrorKind::TooLarge
@@ -224,6 +226,7 @@ pub(super) async fn refused(response: reqwest::Response) -> FillError {
         FillErrorKind::Unavailable => "the center cannot answer now".to_owned(),
         FillErrorKind::Timeout => "the center waited too long for its source".to_owned(),
         FillErrorKind::Upstream
+        | FillErrorKind::Credential
         | FillErrorKind::Integrity
         | FillErrorKind::TooLarge
         | FillErrorKind::Storage

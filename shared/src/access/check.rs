@@ -22,7 +22,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 pub struct AccessConfig {
     /// File of hashed tokens, read again when it changes; without one no token is known.
     pub tokens_file: Option<PathBuf>,
-    /// What needs no token: any of `read`, `write`, `delete`, `admin`.
+    /// What needs no token: any of `read`, `write`, `delete`, `annotate`, `admin`.
     pub anonymous: Vec<Grant>,
 }
 
@@ -113,6 +113,12 @@ impl Access {
     /// Whether this needs no token.
     pub fn is_anonymous(&self, grant: Grant) -> bool {
         self.anonymous.contains(&grant)
+    }
+
+    /// The names of the tokens with what they allow, as of now.
+    pub fn holders(&self) -> Vec<(String, Vec<Grant>)> {
+        self.look(Instant::now());
+        self.tokens.read().iter().map(|entry| (entry.name.clone(), entry.grants.clone())).collect()
     }
 
     fn check_at(&self, authorization: Option<&str>, grant: Grant, now: Instant) -> Result<Identity, Denied> {

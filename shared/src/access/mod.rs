@@ -26,11 +26,13 @@ pub enum Grant {
     Write,
     /// Tombstoning and restoring.
     Delete,
+    /// Describing modules and versions by properties.
+    Annotate,
     /// The administration interface.
     Admin,
 }
 
 impl Grant {
     /// Every grant there is.
-    pub const ALL: [Self; 4] = [Self::Read, Self::Write, Self::Delete, Self::Admin];
+    pub const ALL: [Self; 5] = [Self::Read, Self::Write, Self::Delete, Self::Annotate, Self::Admin];
 }

@@ -15,6 +15,8 @@ pub enum FillErrorKind {
     Integrity,
     /// The upstream's answer was wrong or broke off.
     Upstream,
+    /// The upstream wants another credential than it was sent.
+    Credential,
     /// Nobody could be asked.
     Unavailable,
     /// The upstream was too slow.

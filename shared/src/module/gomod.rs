@@ -3,7 +3,8 @@
 mod lexer;
 mod unquote;
 
-use super::path::ModulePath;
+use super::path::{ModulePath, split_path_version};
+use super::version::{canonical_version, check_path_major};
 use lexer::{Block, Line, Statement};
 use unquote::unquote;
 
@@ -67,6 +68,101 @@ pub fn directives(gomod: &[u8]) -> Directives {
         }
     }
     found
+}
+
+/// The paths of the modules that a `go.mod` requires, indirectly too. Of a file that is not even lexically a go.mod there
+/// are none.
+pub fn requirements(gomod: &[u8]) -> Vec<String> {
+    let Some(statements) = lexer::parse(&String::from_utf8_lossy(gomod)) else { return Vec::new() };
+    let mut found = Vec::new();
+    let mut visit = |arguments: &[String]| {
+        if let [path, _] = arguments {
+            found.extend(if path.starts_with(['"', '`']) { unquote(path) } else { Some(path.clone()) });
+        }
+    };
+    for statement in &statements {
+        match statement {
+            Statement::Line(line) => match line.tokens.split_first() {
+                Some((verb, arguments)) if verb == "require" => visit(arguments),
+                _ => {}
+            },
+            Statement::Block(block) if block.tokens == ["require"] => {
+                block.lines.iter().for_each(|line| visit(&line.tokens));
+            }
+            Statement::Block(_) => {}
+        }
+    }
+    found
+}
+
+/// The language version of the `go` directive as (major, minor), as `modfile.ParseLax` finds it.
+///
+/// # Errors
+/// The reason why `ParseLax` refuses the file. For Go such a file has no version; who publishes should rather mend it.
+pub fn language(gomod: &[u8]) -> Result<Option<(u32, u32)>, String> {
+    let statements = lexer::parse(&String::from_utf8_lossy(gomod)).ok_or("not even lexically a go.mod")?;
+    let mut found = None;
+    let mut module_seen = false;
+    let mut visit = |verb: &str, arguments: &[String]| -> Result<(), String> {
+        match verb {
+            "go" if found.is_some() => return Err("repeated go directive".to_owned()),
+            "go" => {
+                let [version] = arguments else { return Err("go directive expects exactly one argument".to_owned()) };
+                found = Some(language_of(version).ok_or_else(|| format!("invalid go version {version:?}"))?);
+            }
+            "module" if module_seen => return Err("repeated module directive".to_owned()),
+            "module" => module_seen = true,
+            "require" => check_requirement(arguments)?,
+            _ => {}
+        }
+        Ok(())
+    };
+    for statement in &statements {
+        match statement {
+            Statement::Line(line) => {
+                if let Some((verb, arguments)) = line.tokens.split_first() {
+                    visit(verb, arguments)?;
+                }
+            }
+            Statement::Block(block) => {
+                if let [verb] = block.tokens.as_slice() {
+                    block.lines.iter().try_for_each(|line| visit(verb, &line.tokens))?;
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// `1.24`, `1.24.1`, `1.24rc1`; of a dependency also what only begins so.
+fn language_of(version: &str) -> Option<(u32, u32)> {
+    let bare = version.strip_prefix('v').unwrap_or(version);
+    let (major, rest) = bare.split_once('.')?;
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let is_number =
+        |text: &str| text == "0" || (!text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit()));
+    let is_mended = bare.len() < version.len() && end == rest.len();
+    if !is_number(&rest[..end]) || major == "0" || !is_number(major) || is_mended {
+        return None;
+    }
+    Some((major.parse().ok()?, rest[..end].parse().ok()?))
+}
+
+/// A requirement is a path and a version that fits it.
+fn check_requirement(arguments: &[String]) -> Result<(), String> {
+    let [path, version] = arguments else { return Err("a requirement is a module path and a version".to_owned()) };
+    let plain = |token: &str| {
+        if token.starts_with(['"', '`']) { unquote(token) } else { Some(token.to_owned()) }
+    };
+    let (Some(path), Some(version)) = (plain(path), plain(version)) else {
+        return Err(format!("require {path}: malformed string"));
+    };
+    let canonical = canonical_version(&version);
+    if canonical.is_empty() {
+        return Err(format!("require {path}: version {version:?} must be of the form v1.2.3"));
+    }
+    let (_, major) = split_path_version(&path).ok_or_else(|| format!("require {path}: invalid module path"))?;
+    check_path_major(&canonical, major).map_err(|error| format!("require {path}: {error}"))
 }
 
 /// The comment on a directive; a line without one inside a block has the block's.
@@ -146,6 +242,32 @@ mod tests {
         let found = directives(b"module example.com/a // Deprecated: gone\n");
         assert_eq!(found.deprecated.as_deref(), Some("gone"));
         assert_eq!(directives(b"module example.com/a // not Deprecated: gone\n").deprecated, None);
+    }
+
+    #[test]
+    fn what_is_required() {
+        let text = "module a.b\nrequire x.y v1.0.0 // indirect\nrequire (\n\t\"q.r\" v1.2.3\n\ts.t/v2 v2.0.0\n)\n                    replace u.v => ../w\n";
+        assert_eq!(requirements(text.as_bytes()), ["x.y", "q.r", "s.t/v2"]);
+        assert_eq!(requirements(b"require (\n"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_language_version() {
+        for (text, language) in [
+            ("module a.b\ngo 1.24\n", Ok(Some((1, 24)))),
+            ("module a.b\ngo 1.24.3 // why\n", Ok(Some((1, 24)))),
+            ("module a.b\ngo 1.25rc1\n", Ok(Some((1, 25)))),
+            ("module a.b\n", Ok(None)),
+            ("go 1.21\ngo 1.22\n", Err(())),
+            ("go one\n", Err(())),
+            ("go v1.24\n", Err(())),
+            ("go v1.24x\n", Ok(Some((1, 24)))),
+            ("go 1.20\nrequire a.b v1\nrequire a.b/v2 v1.0.0\n", Err(())),
+            ("go 1.20\nrequire (\n\ta.b v1.2.3 // indirect\n\ta.b/v2 v2.0.0\n)\n", Ok(Some((1, 20)))),
+            ("/* */", Err(())),
+        ] {
+            assert_eq!(super::language(text.as_bytes()).map_err(|_| ()), language, "{text:?}");
+        }
     }
 
     #[test]

@@ -2,8 +2,6 @@
 //! build finds it there. What arrives is proven with the hashes of the go.sum.
 
 mod fetch;
-mod go_sum;
-mod progress;
 mod proof;
 mod summary;
 
@@ -14,10 +12,10 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use shared::client::{ClientOptions, http_client};
+use shared::go_sum::{self, Entry, GoSumError};
+use shared::progress::Progress;
 
-use self::fetch::{FetchError, Fetcher};
-use self::go_sum::{Entry, GoSumError};
-use self::progress::Progress;
+use self::fetch::{Artefact, FetchError, Fetcher};
 use self::summary::{Outcome, Summary};
 use crate::config::Config;
 
@@ -66,8 +64,8 @@ pub(crate) async fn run(config: &Config, file: &Path) -> Result<u8, PrewarmError
     }
     let client = http_client(ClientOptions { read_timeout: READ_TIMEOUT, ..ClientOptions::default() })
         .map_err(PrewarmError::Client)?;
-    let artefacts: usize = entries.iter().map(|entry| entry.artefacts().len()).sum();
-    let progress = Arc::new(Progress::start(artefacts * config.goproxy.len()));
+    let count: usize = entries.iter().map(|entry| artefacts(entry).len()).sum();
+    let progress = Arc::new(Progress::start(count * config.goproxy.len(), "artefacts"));
     let entries = Arc::new(entries);
     let edges = config.goproxy.iter().map(|edge| {
         let fetcher = Arc::new(Fetcher::new(client.clone(), edge));
@@ -93,9 +91,18 @@ async fn warm_edge(
         .await
 }
 
+/// What a build needs of an entry, the small ones first.
+fn artefacts(entry: &Entry) -> &'static [Artefact] {
+    if entry.zip.is_empty() {
+        &[Artefact::Info, Artefact::Mod]
+    } else {
+        &[Artefact::Info, Artefact::Mod, Artefact::Zip]
+    }
+}
+
 async fn warm_entry(fetcher: &Fetcher, entry: &Entry, progress: &Progress) -> Summary {
     let mut summary = Summary::default();
-    for &artefact in entry.artefacts() {
+    for &artefact in artefacts(entry) {
         let outcome = match fetcher.warm(entry, artefact).await {
             Ok(got) => Outcome::Held { was_warm: got.was_warm, bytes: got.bytes },
             Err(error) => {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use shared::module::h1::hash1_gomod;
 use shared::module::zip::verify_zip;
 
-use super::go_sum::Entry;
+use shared::go_sum::Entry;
 
 #[derive(Deserialize)]
 struct Info {

@@ -71,7 +71,7 @@ impl Fixture {
         let text = std::fs::read_to_string(&self.go_sum).unwrap();
         let fetcher = Fetcher::new(http_client(ClientOptions::default()).unwrap(), &self.config.goproxy[0]);
         let entries = Arc::new(go_sum::parse(&text).unwrap());
-        warm_edge(Arc::new(fetcher), entries, 4, Arc::new(Progress::start(3))).await
+        warm_edge(Arc::new(fetcher), entries, 4, Arc::new(Progress::start(3, "artefacts"))).await
     }
 }
 

@@ -1,6 +1,8 @@
 //! The router as clients see it, on real repositories over a real (scripted) upstream.
 
+mod deploying;
 mod feed;
+mod finding;
 mod publishing;
 mod reading;
 mod sumdb;
@@ -36,7 +38,7 @@ pub(super) struct Center {
     pub(super) token: String,
     /// `Bearer …` with read alone.
     pub(super) reader: String,
-    /// `Bearer …` for administration.
+    /// `Bearer …` with annotate and admin.
     pub(super) admin: String,
     _directory: tempfile::TempDir,
 }
@@ -80,8 +82,8 @@ impl Center {
             TokenFile::append(&tokens, entry).unwrap();
             format!("Bearer {}", token.plain)
         };
-        let admin = add("admin", &[Grant::Admin]);
         let (token, reader) = (add("ci", &[Grant::Write, Grant::Delete]), add("reader", &[Grant::Read]));
+        let admin = add("admin", &[Grant::Annotate, Grant::Admin]);
         let mut config = Config {
             data_dir: directory.path().join("data"),
             access: AccessConfig { tokens_file: Some(tokens), ..AccessConfig::default() },

@@ -12,8 +12,9 @@ use tokio::task::JoinHandle;
 use super::{Center, Upstream, module_zip, noise};
 use crate::config::{Config, LimitSettings};
 use crate::reload::Live;
-use crate::serve::serve;
+use crate::serve::{Entrances, Manners, serve};
 use shared::config::Period;
+use shared::pace::Pace;
 
 /// A served center: its address, what stops it, and its end.
 struct Served {
@@ -32,7 +33,10 @@ async fn served(center: &Center) -> Served {
         let stop = async move {
             let _ = stopped.await;
         };
-        serve(&app, &live, listener, stop).await;
+        let pace = Pace { bytes_per_second: 1024, window: Duration::from_secs(30) };
+        let manners = Manners { handshake: Duration::from_secs(10), pace, hsts: "" };
+        let entrances = Entrances { plain: listener, tls: None, figures: None };
+        serve(&app, &live, entrances, manners, stop).await;
     });
     Served { address, stop, ended }
 }

@@ -24,7 +24,7 @@ use super::path::{ModulePath, check_file_path};
 use super::version::Version;
 use super::{gomod, h1};
 use directory::Entry;
-use names::Names;
+pub use names::Names;
 use source::Source;
 
 /// Largest module zip in bytes, and the largest sum of its files' sizes.

@@ -9,7 +9,7 @@ use crate::module::unicode::fold;
 /// A tree of folded path elements. A tree and not a map of whole paths, so that a deep path costs memory in
 /// proportion to its length and not to its square.
 #[derive(Default)]
-pub(super) struct Names {
+pub struct Names {
     children: HashMap<(u32, Box<str>), Node>,
     bytes: usize,
 }
@@ -47,6 +47,14 @@ impl Collision {
 }
 
 impl Names {
+    /// Adds a valid path that is to be in a zip; the error says with what it collides.
+    ///
+    /// # Errors
+    /// As [`super::verify_zip`] has them for the same names in a zip.
+    pub fn check(&mut self, path: &str, is_dir: bool) -> Result<(), ZipError> {
+        self.add(path, is_dir).map_err(|collision| collision.into_zip_error(path))
+    }
+
     /// Adds a valid file path and the directories above it. A directory may come many times, a file once.
     pub(super) fn add(&mut self, path: &str, is_dir: bool) -> Result<(), Collision> {
         self.bytes += path.len();

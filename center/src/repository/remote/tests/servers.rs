@@ -165,7 +165,7 @@ async fn a_credential_goes_to_its_own_host_and_not_where_that_redirects_to() {
     assert!(!away.heads(path)[0].contains_key("authorization"));
     // A credential that is refused is our trouble and no word about the module.
     home.set("example.com/a/@v/list", Reply::status(401, ""));
-    assert!(matches!(setup.get("remote", "example.com/a/@v/list").await, Err(RepoError::Upstream(_))));
+    assert!(matches!(setup.get("remote", "example.com/a/@v/list").await, Err(RepoError::Credential(_))));
 }
 
 #[tokio::test]

@@ -4,47 +4,38 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use shared::module::{ModulePath, Version};
 
-use super::fetch::Artefact;
+use crate::module::{ModulePath, Version};
 
 /// One version of one module, and the hashes that are accepted for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub struct Entry {
     /// The module.
-    pub(crate) module: ModulePath,
+    pub module: ModulePath,
     /// Its version.
-    pub(crate) version: Version,
+    pub version: Version,
     /// Accepted `h1:` of the zip; empty when only the go.mod is named.
-    pub(crate) zip: BTreeSet<String>,
+    pub zip: BTreeSet<String>,
     /// Accepted `h1:` of the go.mod; empty when it is not named.
-    pub(crate) gomod: BTreeSet<String>,
-}
-
-impl Entry {
-    /// What a build needs of it, the small ones first.
-    pub(crate) fn artefacts(&self) -> &'static [Artefact] {
-        if self.zip.is_empty() {
-            &[Artefact::Info, Artefact::Mod]
-        } else {
-            &[Artefact::Info, Artefact::Mod, Artefact::Zip]
-        }
-    }
+    pub gomod: BTreeSet<String>,
 }
 
 /// A line that no go.sum has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{line}: {message}")]
-pub(crate) struct GoSumError {
+pub struct GoSumError {
     /// The line, from 1.
-    pub(crate) line: usize,
+    pub line: usize,
     /// What is wrong with it.
-    pub(crate) message: String,
+    pub message: String,
 }
 
 /// Reads a go.sum. Blank lines and hashes of an unknown kind are passed over, as the `go` command does; several hashes
 /// of one version are all accepted.
-pub(crate) fn parse(text: &str) -> Result<Vec<Entry>, GoSumError> {
+///
+/// # Errors
+/// Names the first line that no go.sum has.
+pub fn parse(text: &str) -> Result<Vec<Entry>, GoSumError> {
     let mut entries: BTreeMap<(ModulePath, Version), Entry> = BTreeMap::new();
     for (index, line) in text.lines().enumerate() {
         let error = |message: String| GoSumError { line: index + 1, message };
@@ -99,10 +90,9 @@ mod tests {
         let entries = parse(&text).unwrap();
         assert_eq!(entries.len(), 3);
         assert_eq!(entries[0].module.as_str(), "example.com/a/v2");
-        assert_eq!(entries[0].artefacts(), [Artefact::Info, Artefact::Mod]);
+        assert!(entries[0].zip.is_empty());
         assert_eq!(entries[2].zip, BTreeSet::from([H.to_owned()]));
         assert_eq!(entries[2].gomod, BTreeSet::from([G.to_owned()]));
-        assert_eq!(entries[2].artefacts().len(), 3);
     }
 
     #[test]

@@ -15,16 +15,16 @@ use tokio::time::{Instant, Sleep};
 
 /// The least that a client must take.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pace {
+pub struct Pace {
     /// Bytes a second.
-    pub(super) bytes_per_second: u64,
+    pub bytes_per_second: u64,
     /// Over this time.
-    pub(super) window: Duration,
+    pub window: Duration,
 }
 
 /// A stream whose writes keep a pace.
 #[derive(Debug)]
-pub(super) struct Paced<S> {
+pub struct Paced<S> {
     stream: S,
     pace: Pace,
     /// Bytes taken since this window began.
@@ -38,7 +38,7 @@ pub(super) struct Paced<S> {
 
 impl<S> Paced<S> {
     /// The stream, held to the pace.
-    pub(super) fn new(stream: S, pace: Pace) -> Self {
+    pub fn new(stream: S, pace: Pace) -> Self {
         Self { stream, pace, taken: 0, waited: Duration::ZERO, since: None, timer: None }
     }
 

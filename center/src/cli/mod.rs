@@ -1,0 +1,98 @@
+//! The subcommands: serving, and what a person does from a shell.
+//!
+//! What is asked for goes to standard output, everything else to standard error. Exit codes: 0 done, 1 it could not be done,
+//! 2 called or configured wrongly.
+
+mod carry;
+mod client;
+mod doctor;
+mod publish;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use shared::cli::{EXIT_FAILED, EXIT_USAGE, fail};
+
+use self::carry::{Export, Import};
+use self::doctor::Doctor;
+use self::publish::Publish;
+use crate::BINARY;
+use crate::egress::ConnectArguments;
+use crate::sealed::SealedArguments;
+use crate::token::TokenCommand;
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve (what is done without a command too)
+    #[command(visible_alias = "run")]
+    Serve,
+    /// Check the configuration and exit: 0 valid, 2 not
+    CheckConfig,
+    /// Make tokens for publishing and administration
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Pack a module from a folder or a git tag, as the go command would, and publish it
+    Publish(Publish),
+    /// Write a set of modules, with the proofs of the checksum database, into a bundle
+    Export(Export),
+    /// Bring a bundle, a module cache, or another proxy's modules into a running center
+    Import(Import),
+    /// Walk the steps of a request for a module, in a running center, and say where they stop
+    Doctor(Doctor),
+    /// What ssh is told to reach its hosts by
+    #[command(hide = true)]
+    EgressConnect(ConnectArguments),
+    /// What programs that fetch are started by
+    #[command(hide = true)]
+    Sealed(SealedArguments),
+}
+
+/// A command that serves nothing.
+pub(crate) enum Errand {
+    /// See [`TokenCommand`].
+    Token(TokenCommand),
+    /// See [`Publish`].
+    Publish(Box<Publish>),
+    /// See [`Export`].
+    Export(Box<Export>),
+    /// See [`Import`].
+    Import(Box<Import>),
+    /// See [`Doctor`]; with the configuration file, if one is named.
+    Doctor(Doctor, Option<PathBuf>),
+}
+
+/// Runs it and prints what it returns.
+pub(crate) fn run(errand: Errand) -> ExitCode {
+    let done = match errand {
+        Errand::Token(command) => command.run(),
+        Errand::Publish(publish) => block_on(publish.run()),
+        Errand::Export(export) => block_on(export.run()),
+        Errand::Import(import) => block_on(import.run()),
+        Errand::Doctor(doctor, config) => {
+            return match block_on(doctor.run(config.as_deref())) {
+                Ok((printed, is_well)) => {
+                    let _ = std::io::stdout().lock().write_all(printed.as_bytes());
+                    if is_well { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) }
+                }
+                Err(error) => fail(BINARY, EXIT_USAGE, &format_args!("{error:#}")),
+            };
+        }
+    };
+    match done {
+        Ok(printed) => {
+            // Whoever closed the pipe does not want to know.
+            let _ = std::io::stdout().lock().write_all(printed.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(BINARY, EXIT_FAILED, &format_args!("{error:#}")),
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.context("the runtime cannot be started")?.block_on(work)
+}
