@@ -371,7 +371,7 @@ impl Repository {
                 self.publish(module, version, upload, None).await.map(|published| published.created)
             }
             (Inner::Private(_), _) => Err(RepoError::NotWritable(format!(
-                "repository {:?} is a private one; it is filled from version control",
+                "repository {:?} is a private one; what it has comes from version control",
                 self.name
             ))),
             (Inner::Virtual(_), _) => Err(RepoError::NotWritable(format!(
