@@ -32,6 +32,9 @@ mercurial|hg|some of the Go team's scripts read a Mercurial repository; so does 
 subversion|svn|a private repository reads one
 openssh-server|sshd|private repositories over ssh
 prometheus|promtool|checks the recording and alert rules
+postgresql|/usr/lib/postgresql|several centers on one database; tests start clusters of their own
+nodejs|node|runs the emulation of Azure's blobs
+npm|npm|installs it
 xfsprogs|mkfs.xfs|a disk whose state at any instant can be copied, for losses of power
 P
     ;;
@@ -49,6 +52,7 @@ P
 
 is_there() { # COMMAND-OR-PATH
   case $1 in
+    /usr/lib/postgresql) compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ;;
     /usr/include/clang-c) compgen -G '/usr/lib/llvm-*/include/clang-c' >/dev/null || [ -e "$1" ] ;;
     /*) [ -e "$1" ] ;;
     *) command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] ;;

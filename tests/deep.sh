@@ -16,6 +16,7 @@ timed() { # WHAT HOW-MUCH COMMAND...
   rows+="| $what | $much | $((SECONDS - started)) s |"$'\n'
 }
 run 'kill -9 in the middle of fills and publishes, of the edge and of the center so often each' kills MODTIER_KILLS="${KILLS:-200}"
+run 'kill -9 of either of two centers over PostgreSQL and S3 under publish load, so often' replicas MODTIER_REPLICA_KILLS="${REPLICA_KILLS:-100}"
 run 'loss of power while the edge writes, so often' power_loss MODTIER_POWER_CUTS="${POWER_CUTS:-200}"
 run 'questions to golang.org/x/mod answered alike, so many for each operation' module_oracle MODTIER_CASES="${CASES:-400000}"
 run 'damaged zips judged as golang.org/x/mod/zip does' module_zip_oracle MODTIER_ZIPS="${ZIPS:-60000}"

@@ -37,6 +37,11 @@ deny() { # Advisories need a database that may be out of reach; bans, licences a
   install_deny
   PATH=$tools/bin:$PATH cargo deny --log-level error check bans licenses sources
 }
+install_servers() { # for the tests of the storage: a real server of S3, and Microsoft's own emulation of Azure's
+  [ -x "$tools/bin/versitygw" ] || GOBIN=$tools/bin GOFLAGS= go install github.com/versity/versitygw/cmd/versitygw@v1.8.0
+  [ -e "$tools/azurite/node_modules/.bin/azurite-blob" ] ||
+    npm install --silent --no-audit --no-fund --prefix "$tools/azurite" azurite@3.35.0
+}
 rules() {
   promtool check config prometheus/prometheus.yml
   promtool test rules prometheus/rules_test.yml
@@ -61,6 +66,7 @@ case ${1:?lint, test, deep or soak} in
     lint
     stage build 350 cargo build --quiet --workspace --bins
     stage 'build tests' 300 cargo test --quiet --workspace --no-run
+    stage 'servers' 240 install_servers
     stage 'api docs' 30 env RUSTDOCFLAGS='-D warnings' cargo doc --quiet --workspace --no-deps --document-private-items
     stage 'generated docs' 5 generated_docs
     stage 'prometheus rules' 5 rules
@@ -72,6 +78,7 @@ case ${1:?lint, test, deep or soak} in
   deep)
     stage prerequisites 60 deploy/prerequisites.sh build redis test
     stage build 1500 cargo build --quiet --workspace --bins
+    stage 'servers' 240 install_servers
     stage 'deep' 7200 tests/deep.sh docs/deep.md
     ;;
   soak)

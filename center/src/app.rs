@@ -1,5 +1,6 @@
 //! Everything a running center consists of, built once.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use shared::access::Access;
@@ -10,6 +11,7 @@ use crate::envelope::Via;
 use crate::error::Failure;
 use crate::finding::{Downloads, Indexer};
 use crate::metrics::Metrics;
+use crate::repository::retention::RetentionRule;
 use crate::repository::{Repositories, Repository};
 use crate::store::{Store, StoreConfig};
 use crate::sumdb::{DatabaseConfig, Line, Policy, Sumdb};
@@ -35,6 +37,8 @@ pub(crate) struct App {
     pub(crate) store: Store,
     /// The repositories by name.
     pub(crate) repositories: Repositories,
+    /// What of the repositories goes.
+    pub(crate) retention: BTreeMap<String, RetentionRule>,
     /// The checksum databases.
     pub(crate) sumdb: Arc<Sumdb>,
     /// What they were built from.
@@ -57,8 +61,10 @@ pub(crate) struct App {
 impl App {
     /// Opens the store and builds everything on it, on the runtime it is called from. Asks nobody upstream.
     pub(crate) async fn build(config: &Config) -> anyhow::Result<Arc<Self>> {
+        let store = Store::connect(&StoreConfig { data_dir: config.data_dir.clone() }, &config.storage).await?;
+        store.write_uses_behind();
         let common = Common {
-            store: Store::open(&StoreConfig { data_dir: config.data_dir.clone() })?,
+            store,
             metrics: Metrics::new(),
             downloads: Arc::default(),
             indexer: Arc::default(),
@@ -113,6 +119,7 @@ impl App {
             limits: config.limits.clone(),
             shown: config.metrics.clone(),
             repositories,
+            retention: config.retention.clone(),
             store,
             sumdb,
             sumdb_of: (config.sumdb.clone(), databases),

@@ -17,7 +17,9 @@ use shared::tls::TlsSettings;
 
 pub(crate) use self::serving::{MetricsSettings, ServingSettings};
 use crate::egress::EgressSettings;
+use crate::repository::retention::RetentionRule;
 use crate::repository::{RepositoryKind, RepositorySettings, default_repositories};
+use crate::store::StorageSettings;
 use crate::sumdb::{DatabaseConfig, Outage, PUBLIC_KEY, name_of_key};
 use crate::upstream::outbound::OutboundSettings;
 
@@ -40,8 +42,12 @@ pub(crate) struct Config {
     pub(crate) serving: ServingSettings,
     /// Where figures are shown.
     pub(crate) metrics: MetricsSettings,
-    /// Directory for metadata and modules. Only one center may use it at a time.
+    /// Directory for metadata, modules and temporary files. Only one center may use it at a time.
     pub(crate) data_dir: PathBuf,
+    /// Where metadata and bodies are kept.
+    pub(crate) storage: StorageSettings,
+    /// By repository, which versions go because nobody needs them any more. Without a rule nothing does.
+    pub(crate) retention: BTreeMap<String, RetentionRule>,
     /// The repositories by name.
     pub(crate) repositories: BTreeMap<String, RepositorySettings>,
     /// Where the commands that fetch private modules may connect to.
@@ -66,6 +72,8 @@ impl Default for Config {
             serving: ServingSettings::default(),
             metrics: MetricsSettings::default(),
             data_dir: PathBuf::from("data/center"),
+            storage: StorageSettings::default(),
+            retention: BTreeMap::new(),
             repositories: default_repositories(),
             egress: EgressSettings::default(),
             outbound: OutboundSettings::default(),
@@ -150,8 +158,12 @@ impl Config {
                 check_listen(address).map_err(|why| why.replacen("listen", key, 1))?;
             }
         }
+        self.storage.check().map_err(|why| format!("storage.{why}"))?;
         if self.repositories.is_empty() {
             return Err("repositories: there must be at least one".to_owned());
+        }
+        if let Some(name) = self.retention.keys().find(|name| !self.repositories.contains_key(*name)) {
+            return Err(format!("retention.{name}: there is no repository {name:?}"));
         }
         for (name, repository) in &self.repositories {
             self.check_repository(name, repository).map_err(|why| format!("repositories.{name}: {why}"))?;

@@ -13,12 +13,13 @@ use crate::config::{ALIASES, Config};
 use crate::{BINARY, router};
 
 /// Settings that are used once, at the start: a change of them waits for the next one. With all that lies below them.
-const NEEDS_RESTART: [&str; 10] = [
+const NEEDS_RESTART: [&str; 11] = [
     "listen",
     "tls",
     "serving",
     "metrics.listen",
     "data_dir",
+    "storage",
     "log",
     "limits.connections_max",
     "limits.header_timeout",

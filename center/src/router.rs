@@ -13,7 +13,7 @@ use http::Uri;
 use crate::app::App;
 use crate::envelope::envelop;
 use crate::error::{Failure, READ_METHODS};
-use crate::handlers::{catalog, changes, detail, intake, manifest, module, oversight, status, webhook};
+use crate::handlers::{catalog, changes, detail, intake, manifest, module, oversight, status, upkeep, webhook};
 
 /// The routes of the listener for figures.
 pub(crate) fn figures(app: &Arc<App>) -> Router {
@@ -38,6 +38,9 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
         .route("/api/v1/repos/{repository}/webhook", post(webhook::webhook))
         .route("/api/v1/repos/{repository}/manifest", get(manifest::root))
         .route("/api/v1/repos/{repository}/manifest/{bucket}", get(manifest::bucket))
+        .route("/api/v1/gc", post(upkeep::collect).fallback(async || Failure::Method("POST")))
+        .route("/api/v1/retention", post(upkeep::retain).fallback(async || Failure::Method("POST")))
+        .route("/api/v1/verify", post(upkeep::verify).fallback(async || Failure::Method("POST")))
         .route("/api/v1/repos/{repository}/import/{*path}", put(intake::take))
         .route("/api/v1/catalog", get(catalog::catalog))
         .route("/api/v1/search", get(catalog::search))

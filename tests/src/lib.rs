@@ -15,17 +15,21 @@
 //! ```
 
 mod authority;
+mod azure_server;
 mod cluster;
 mod deadline;
 pub mod forge;
 pub mod frames;
 mod go_client;
+mod google_server;
 pub mod gosuite;
 mod lone_edge;
 mod module_zip;
+mod object_server;
 pub mod objects;
 pub mod oracle;
 mod origin;
+mod postgres_server;
 mod process;
 pub mod raw;
 mod redis_server;
@@ -35,12 +39,16 @@ pub mod soak;
 mod web;
 
 pub use authority::Authority;
+pub use azure_server::AzureServer;
 pub use cluster::{Cluster, ClusterBuilder};
 pub use deadline::{until, until_some};
 pub use go_client::{GoClient, GoOutput, public_mirror};
+pub use google_server::GoogleServer;
 pub use lone_edge::{LoneEdge, LoneEdgeBuilder};
 pub use module_zip::{BuiltModule, Module, hash1, pseudo_version};
+pub use object_server::ObjectServer;
 pub use origin::{Face, Fault, Origin, Seen};
+pub use postgres_server::PostgresServer;
 pub use process::{Process, ProcessSpec, binary, command_line, workspace};
 pub use redis_server::RedisServer;
 pub use sandbox::Sandbox;

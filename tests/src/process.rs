@@ -168,6 +168,12 @@ impl Process {
         let _ = self.child.wait();
     }
 
+    /// SIGQUIT, and waits for its end: for a server that ends at once upon that.
+    pub(crate) fn quit(&mut self) {
+        let _ = Command::new("kill").arg("-QUIT").arg(self.pid().to_string()).status();
+        let _ = self.child.wait();
+    }
+
     /// Sends a signal such as `TERM`, `STOP`, `CONT`, `HUP`.
     pub fn signal(&self, signal: &str) {
         let status = Command::new("kill").arg(format!("-{signal}")).arg(self.pid().to_string()).status();

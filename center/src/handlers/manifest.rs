@@ -7,12 +7,12 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use shared::access::Grant;
+use shared::change::ChangeId;
 
 use super::module::authorize;
 use crate::app::App;
 use crate::envelope::Route;
 use crate::error::Failure;
-use crate::store::Manifest;
 
 /// The head of the log that the manifest reflects at least.
 const X_CHANGE_HEAD: HeaderName = HeaderName::from_static("x-change-head");
@@ -23,13 +23,14 @@ pub(crate) async fn root(
     Path(repository): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let manifest = manifest_of(&app, &repository, &headers).await?;
+    authorize(&app, &headers, Grant::Read)?;
+    let manifest = app.repository(&repository)?.manifest().await?;
     let document = serde_json::json!({
         "head": manifest.head,
         "root": manifest.root,
         "buckets": manifest.buckets,
     });
-    Ok(respond(&manifest, "application/json", format!("{document}\n")))
+    Ok(respond(manifest.head, "application/json", format!("{document}\n")))
 }
 
 /// `GET /api/v1/repos/<repository>/manifest/<bucket>`, the bucket as a decimal number from 0 to 255.
@@ -40,22 +41,20 @@ pub(crate) async fn bucket(
 ) -> Result<Response, Failure> {
     let number: u8 =
         bucket.parse().map_err(|_| Failure::BadRequest(format!("bucket {bucket:?}: not a number from 0 to 255")))?;
-    let manifest = manifest_of(&app, &repository, &headers).await?;
-    let lines = manifest.bucket(usize::from(number)).unwrap_or_default().to_owned();
-    Ok(respond(&manifest, "text/plain; charset=utf-8", lines))
+    authorize(&app, &headers, Grant::Read)?;
+    let repository = app.repository(&repository)?;
+    // The head first: what is read afterwards reflects at least that.
+    let head = app.store.change_log(repository.name())?.head();
+    let lines = repository.manifest_bucket(number).await?;
+    Ok(respond(head, "text/plain; charset=utf-8", lines))
 }
 
-async fn manifest_of(app: &App, repository: &str, headers: &HeaderMap) -> Result<Arc<Manifest>, Failure> {
-    authorize(app, headers, Grant::Read)?;
-    Ok(app.repository(repository)?.manifest().await?)
-}
-
-fn respond(manifest: &Manifest, content_type: &'static str, body: String) -> Response {
+fn respond(head: ChangeId, content_type: &'static str, body: String) -> Response {
     let mut response = body.into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Ok(head) = HeaderValue::from_str(&manifest.head.to_string()) {
+    if let Ok(head) = HeaderValue::from_str(&head.to_string()) {
         headers.insert(X_CHANGE_HEAD, head);
     }
     response.extensions_mut().insert(Route("manifest"));

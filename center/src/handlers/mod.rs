@@ -13,7 +13,9 @@ mod parameters;
 mod publish;
 pub(crate) mod status;
 mod sumdb;
-#[cfg(test)]
-mod tests;
+pub(crate) mod upkeep;
 mod upload;
 pub(crate) mod webhook;
+
+#[cfg(test)]
+mod tests;

@@ -156,6 +156,11 @@ async fn catch_up(app: &App, repository: &Repository, headers: &HeaderMap) -> Re
     if head.borrow().epoch != wanted.epoch {
         return Ok(());
     }
+    if *head.borrow() < wanted
+        && let Err(error) = app.store.refresh().await
+    {
+        tracing::debug!(%error, "the changes of other replicas cannot be seen");
+    }
     match tokio::time::timeout(CATCH_UP, head.wait_for(|head| *head >= wanted)).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(_)) | Err(_) => Err(Failure::Behind),

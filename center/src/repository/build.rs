@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 
 use super::figures::Figures;
 use super::local::Local;
-use super::owner::Owners;
+use super::owner::{Owners, Published};
 use super::private::{self, FetcherSettings, Private};
 use super::quarantine::Quarantine;
 use super::remote::{Heat, Periods, Remote};
@@ -70,14 +70,15 @@ impl Repositories {
                 // What was once published stays owned, also when every version of it is tombstoned.
                 let mut published = BTreeSet::new();
                 store
-                    .for_each_version(name, |module, _, _| {
-                        if !published.contains(module) {
-                            published.insert(module.to_owned());
-                        }
+                    .for_each_module(name, |module| {
+                        published.insert(module.to_owned());
                     })
                     .await?;
                 owners.know_published(name, published);
             }
+        }
+        if before.is_none() {
+            follow_replicas(store, owners.published());
         }
         let has_private = settings.values().any(|settings| settings.kind == RepositoryKind::Private);
         let egress =
@@ -195,6 +196,7 @@ impl Parts<'_> {
             scope: Scope { include: settings.include.clone(), exclude: settings.exclude.clone() },
             priority: settings.priority,
             hard_fail: settings.hard_fail,
+            rules: Digest::of(format!("{:?}", self.settings).as_bytes()),
             inner,
         });
         built.insert(name.to_owned(), Arc::clone(&repository));
@@ -313,6 +315,23 @@ impl Parts<'_> {
         }
         logs
     }
+}
+
+/// What is published at another replica is owned from then on here too, and the manifests follow. Behind: the head that tells of it
+/// need not wait.
+fn follow_replicas(store: &Store, published: Published) {
+    let open = store.weak();
+    store.observe(move |change| {
+        let is_new =
+            published.write().get_mut(&change.repo).is_some_and(|known| known.insert(change.module_id.clone()));
+        let Some(store) = open().filter(|_| is_new) else { return };
+        let path = change.module_id.clone();
+        tokio::spawn(async move {
+            if let Err(error) = store.renew_manifests(&path).await {
+                tracing::warn!(path, %error, "the manifests could not be renewed");
+            }
+        });
+    });
 }
 
 const REMOTE: &[RepositoryKind] = &[RepositoryKind::Remote];

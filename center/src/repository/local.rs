@@ -97,6 +97,7 @@ impl Local {
             return Err(RepoError::Gone(format!("{}@{version} was removed", request.module)));
         }
         let stored = part(&record).ok_or_else(|| not_found(request))?;
+        self.store.used(&self.name, request.module.as_str(), version.as_str());
         let answer = Answer::stored(&self.store, &stored, CacheStatus::Hit).await?;
         answer.ok_or_else(|| {
             tracing::error!(module = %request.module, %version, digest = %stored.digest, "a published body is missing");

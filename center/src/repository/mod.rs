@@ -10,6 +10,7 @@
 mod answer;
 mod build;
 mod figures;
+mod heal;
 mod latest;
 mod list;
 mod local;
@@ -19,6 +20,7 @@ mod private;
 mod publish;
 mod quarantine;
 mod remote;
+pub(crate) mod retention;
 mod scope;
 mod settings;
 #[cfg(test)]
@@ -43,7 +45,7 @@ pub(crate) use self::parts::{Brought, Part};
 pub(crate) use self::private::place_of;
 pub(crate) use self::settings::{RepositoryKind, RepositorySettings, default_repositories};
 pub(crate) use self::verify::{Proof, TOOLCHAIN, Verdict, Verifier, VerifyError};
-use crate::store::{BlobRef, Manifest, Store, StoreError, Tombstone, now_ms};
+use crate::store::{BlobRef, Manifest, Store, StoreError, Tombstone, View, now_ms};
 
 /// How a request may be answered.
 #[derive(Debug, Clone, Copy, Default)]
@@ -219,6 +221,8 @@ pub(crate) struct Repository {
     scope: scope::Scope,
     priority: u32,
     hard_fail: bool,
+    /// Stands for what is configured: who may answer for what follows from it, and from what was published.
+    rules: Digest,
     inner: Inner,
 }
 
@@ -359,9 +363,19 @@ impl Repository {
     }
 
     /// The manifest of what this repository holds (a virtual one: of its members).
-    pub(crate) async fn manifest(&self) -> Result<Arc<Manifest>, RepoError> {
+    pub(crate) async fn manifest(&self) -> Result<Manifest, RepoError> {
+        let (members, rules) = (self.leaves(), self.rules);
         let may_answer = |member: &str, module: &str| self.owners.may_answer(member, module);
-        Ok(self.store.manifest(&self.name, &self.leaves(), may_answer).await?)
+        let view = View { repository: &self.name, members: &members, rules, may_answer };
+        Ok(self.store.manifest(&view).await?)
+    }
+
+    /// The lines of one of the manifest's 256 buckets.
+    pub(crate) async fn manifest_bucket(&self, bucket: u8) -> Result<String, RepoError> {
+        let (members, rules) = (self.leaves(), self.rules);
+        let may_answer = |member: &str, module: &str| self.owners.may_answer(member, module);
+        let view = View { repository: &self.name, members: &members, rules, may_answer };
+        Ok(self.store.bucket(&view, usize::from(bucket)).await?)
     }
 
     /// The names of the local and remote repositories this one stands for, itself included if it is one.

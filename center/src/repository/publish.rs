@@ -72,6 +72,7 @@ impl Local {
         let bodies = [candidate.info.clone(), candidate.gomod.clone(), candidate.zip.clone()];
         let what = format!("{module}@{version}");
         let (mut created, mut created_ms) = (false, 0);
+        let was_owned = self.owners.owns(&self.name, module.as_str());
         let decide = |draft: &mut Draft| {
             let decision = decide(&what, version, &candidate, draft).inspect_err(|_| {
                 let refused = draft.identity.zip_h1.as_ref().is_some() && draft.record.zip.is_none();
@@ -87,6 +88,9 @@ impl Local {
             Ok::<_, RepoError>(decision)
         };
         self.store.commit_version(self.subject(module), version.as_str(), &bodies, decide).await?;
+        if created && !was_owned {
+            self.store.renew_manifests(module.as_str()).await?;
+        }
         let (sha256, h1) = (candidate.zip.stored.digest, candidate.h1);
         Ok(Published { created, sha256, h1, time: from_ms(created_ms), repository: self.name.clone() })
     }

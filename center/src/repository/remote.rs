@@ -197,11 +197,14 @@ impl Remote {
             if draft.record.tombstone.is_some() {
                 return Err(tombstoned(&request.module, version));
             }
+            let is_new = [draft.record.info, draft.record.gomod, draft.record.zip].iter().all(Option::is_none);
             change(draft, &bodies[0])?;
+            if is_new {
+                draft.record.created_ms = now_ms();
+            }
             if !draft.record.announced {
                 let zip = draft.record.zip;
                 draft.record.announced = true;
-                draft.record.created_ms = now_ms();
                 draft.events.push(Event {
                     event_type: EventType::Create,
                     kind: Kind::Version,
@@ -214,6 +217,11 @@ impl Remote {
             Ok::<_, RepoError>(Decision::Write)
         };
         self.store.commit_version(subject, version.as_str(), &bodies, decide).await
+    }
+
+    /// What a fetch is called among all replicas, of which one does it at a time.
+    fn work_on(&self, request: &ModuleRequest) -> String {
+        format!("{} {} {}", self.name, request.module, request.artefact.file_name())
     }
 
     fn subject<'a>(&'a self, module: &'a ModulePath) -> Subject<'a> {

@@ -278,6 +278,19 @@ impl Setup {
         log.read_after(shared::change::ChangeId::ZERO, 1000).await.unwrap()
     }
 
+    /// The lines of all buckets of a manifest, each of which has its digest.
+    pub(super) async fn manifest_lines(&self, repository: &str) -> String {
+        let repository = self.repository(repository);
+        let manifest = repository.manifest().await.unwrap();
+        let mut lines = String::new();
+        for number in 0..=u8::MAX {
+            let bucket = repository.manifest_bucket(number).await.unwrap();
+            assert_eq!(manifest.buckets[usize::from(number)], Digest::of(bucket.as_bytes()), "bucket {number}");
+            lines.push_str(&bucket);
+        }
+        lines
+    }
+
     /// Removes every body that is a file.
     pub(super) fn lose_blobs(&self) {
         let blobs = self.directory.path().join("data/blobs");

@@ -1,5 +1,7 @@
-//! Bodies: each once, under its SHA-256. Up to 32 KiB they are values in RocksDB (machine.md has the measurement),
-//! above that objects of an `object_store`, here files that are synced and renamed into place.
+//! Bodies: each once, under its SHA-256. Up to 32 KiB they are values among the metadata (machine.md has the measurement),
+//! above that objects of an `object_store`: files that are synced and renamed into place, or objects of a cloud.
+
+mod objects;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -7,22 +9,23 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt};
-use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::{GetOptions, GetRange, GetResultPayload, ObjectStore, ObjectStoreExt, WriteMultipart};
 use serde::{Deserialize, Serialize};
 use shared::digest::Digest;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, SeekFrom};
 
+pub(super) use self::objects::check_location;
+use super::settings::BlobSettings;
 use super::{Store, StoreError, family};
 
-/// The largest body that is kept as a value in RocksDB, in bytes.
+/// The largest body that is kept as a value among the metadata, in bytes.
 pub(crate) const SMALL_BYTES_MAX: u64 = 32 * 1024;
 
 /// Size of one read from a blob's file, in bytes.
 const READ_BYTES: usize = 256 * 1024;
 
-/// Size of one part of an upload to the object store, in bytes.
+/// Size of one part of an upload to the object store, in bytes. What is not larger is uploaded at once.
 const PART_BYTES: usize = 8 * 1024 * 1024;
 
 /// A stream of a blob's bytes.
@@ -49,7 +52,7 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    /// Whether the body is a value in RocksDB rather than a blob.
+    /// Whether the body is a value among the metadata rather than a blob.
     pub(crate) const fn is_small(&self) -> bool {
         self.len <= SMALL_BYTES_MAX
     }
@@ -111,14 +114,14 @@ pub(crate) struct Blobs {
 }
 
 impl Blobs {
-    /// Opens the directory and removes what interrupted uploads left in it.
-    pub(super) fn open(directory: &Path) -> Result<Self, StoreError> {
-        remove_staged(directory)?;
-        let objects = LocalFileSystem::new_with_prefix(directory)
-            .map_err(|error| StoreError::Blob(error.to_string()))?
-            // Off by default; without it an acknowledged publish could be lost.
-            .with_fsync(true);
-        Ok(Self { objects: Arc::new(objects) })
+    /// Opens what the settings name, by default a directory. If nobody else is writing there, what interrupted uploads left in it is
+    /// removed.
+    pub(super) fn open(settings: &BlobSettings, default: &Path, is_alone: bool) -> Result<Self, StoreError> {
+        let (objects, directory) = objects::open(settings, default)?;
+        if let Some(directory) = directory.filter(|_| is_alone) {
+            remove_staged(&directory)?;
+        }
+        Ok(Self { objects })
     }
 
     /// Opens a blob and reads a range of it. Fails at once if the blob is missing or has another length.
@@ -148,6 +151,35 @@ impl Blobs {
         }
     }
 
+    /// All blobs, in no particular order.
+    pub(super) fn list(&self) -> BoxStream<'static, Result<BlobRef, StoreError>> {
+        let blob = |meta: object_store::ObjectMeta| {
+            let digest = meta.location.filename().and_then(|name| name.parse().ok());
+            // What lies elsewhere was set aside.
+            let digest = digest.filter(|digest| meta.location == location(digest))?;
+            Some(Ok(BlobRef { digest, len: meta.size }))
+        };
+        let listed = self.objects.list(None);
+        listed
+            .filter_map(move |meta| std::future::ready(meta.map_or_else(|error| Some(Err(failed(error))), blob)))
+            .boxed()
+    }
+
+    /// Removes a blob. That it is not there is no error.
+    pub(super) async fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
+        match self.objects.delete(&location(digest)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Takes a damaged blob out of service, for whoever wants to look at it.
+    pub(super) async fn set_aside(&self, digest: &Digest) -> Result<(), StoreError> {
+        let aside = ObjectPath::from(format!("damaged/{}", digest.hex()));
+        self.objects.copy(&location(digest), &aside).await.map_err(failed)?;
+        self.remove(digest).await
+    }
+
     /// Writes a body unless it is there. When this returns it is on disk, its directory too.
     async fn put(&self, body: &NewBody, digest: &Digest) -> Result<(), StoreError> {
         let blob = BlobRef { digest: *digest, len: body.len() };
@@ -158,6 +190,10 @@ impl Blobs {
         match body {
             NewBody::Memory(bytes) => {
                 self.objects.put(&location, bytes.clone().into()).await.map_err(failed)?;
+            }
+            NewBody::File { path, len, .. } if *len <= PART_BYTES as u64 => {
+                let bytes = tokio::fs::read(path).await.map_err(io_failed)?;
+                self.objects.put(&location, bytes.into()).await.map_err(failed)?;
             }
             NewBody::File { path, .. } => {
                 let mut file = tokio::fs::File::open(path).await.map_err(io_failed)?;
@@ -184,6 +220,7 @@ impl Store {
     pub(crate) async fn place(&self, body: NewBody, modified_ms: u64) -> Result<Placed, StoreError> {
         let stored = Stored { digest: body.digest(), len: body.len(), modified_ms };
         if !stored.is_small() {
+            self.acquit(&stored.digest).await?;
             self.blobs().put(&body, &stored.digest).await?;
             return Ok(Placed { stored, small: None });
         }
@@ -269,64 +306,4 @@ fn remove_staged(directory: &Path) -> Result<(), StoreError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::StoreConfig;
-
-    fn open(directory: &Path) -> Store {
-        Store::open(&StoreConfig { data_dir: directory.to_owned() }).unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_large_body_is_one_file_and_reads_by_range() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = open(directory.path());
-        let body: Bytes = (0..100_000_u32).flat_map(u32::to_le_bytes).collect::<Vec<_>>().into();
-        let first = store.place(NewBody::Memory(body.clone()), 1).await.unwrap();
-        let path = directory.path().join("spool/upload");
-        std::fs::write(&path, &body).unwrap();
-        let file = NewBody::File { path, len: body.len() as u64, digest: Digest::of(&body) };
-        let second = store.place(file, 2).await.unwrap();
-        assert_eq!(first.stored.digest, second.stored.digest);
-        assert!(first.small.is_none());
-        let blob = first.stored.blob();
-        let mut read = Vec::new();
-        let mut stream = store.blobs().read(&blob, 4..300_004).await.unwrap();
-        while let Some(part) = stream.next().await {
-            read.extend_from_slice(&part.unwrap());
-        }
-        assert_eq!(read, body[4..300_004]);
-        let hex = blob.digest.hex();
-        let directory = directory.path().join("blobs").join(&hex[..2]);
-        assert_eq!(std::fs::read_dir(directory).unwrap().count(), 1);
-    }
-
-    #[tokio::test]
-    async fn a_truncated_or_missing_blob_is_not_served() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = open(directory.path());
-        let placed = store.place(NewBody::Memory(vec![7; 50_000].into()), 1).await.unwrap();
-        let blob = placed.stored.blob();
-        let hex = blob.digest.hex();
-        let path = directory.path().join("blobs").join(&hex[..2]).join(&hex);
-        std::fs::write(&path, vec![7; 49_999]).unwrap();
-        assert!(!store.blobs().contains(&blob).await.unwrap());
-        assert!(store.blobs().read(&blob, 0..10).await.is_err());
-        // Placing it again heals it.
-        store.place(NewBody::Memory(vec![7; 50_000].into()), 1).await.unwrap();
-        assert_eq!(store.load(&placed.stored).await.unwrap().unwrap().len(), 50_000);
-    }
-
-    #[test]
-    fn opening_removes_what_interrupted_fills_left() {
-        let directory = tempfile::tempdir().unwrap();
-        drop(open(directory.path()));
-        let (spooled, staged) = (directory.path().join("spool/x"), directory.path().join("blobs/ab"));
-        std::fs::write(&spooled, "half").unwrap();
-        std::fs::create_dir_all(&staged).unwrap();
-        std::fs::write(staged.join("abcd#1"), "half").unwrap();
-        drop(open(directory.path()));
-        assert!(!spooled.exists());
-        assert!(!staged.join("abcd#1").exists());
-    }
-}
+mod tests;

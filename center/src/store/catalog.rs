@@ -154,7 +154,7 @@ impl Store {
             }
             Ok(Some(batch))
         };
-        self.inner.engine.commit(&reads, &mut decide).await
+        self.inner.engine.commit(&reads, None, &mut decide).await
     }
 
     /// The versions of a repository that are listed without what they require.
@@ -204,7 +204,7 @@ impl Store {
             }
             Ok(Some(batch))
         };
-        self.inner.engine.commit(&reads, &mut decide).await
+        self.inner.engine.commit(&reads, None, &mut decide).await
     }
 
     /// How often the versions of a module were asked for.

@@ -1,16 +1,14 @@
 //! The change log of a repository: records numbered without holes, each in the same batch as the change it tells of.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use shared::change::{Change, ChangeId};
 use tokio::sync::watch;
 
-use super::engine::Batch;
-use super::{Store, StoreError, family};
+use super::{Store, StoreError};
 
 /// What is persisted of a log beside its records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,9 +37,11 @@ struct LogState {
 #[derive(Default)]
 pub(super) struct Logs {
     by_repository: Mutex<HashMap<String, LogState>>,
-    /// Counts the commits of versions, so that a manifest knows whether it is still true.
-    commits: AtomicU64,
+    observers: RwLock<Vec<Observer>>,
 }
+
+/// Is told of what others committed.
+type Observer = Box<dyn Fn(&Change) + Send + Sync>;
 
 impl Logs {
     /// The committed head of a log; none if it is not open.
@@ -49,24 +49,25 @@ impl Logs {
         self.by_repository.lock().get(repository).map(|state| state.head)
     }
 
-    /// Shows a head that is now committed.
+    /// Shows a head that is now committed. One that was committed before what is shown changes nothing.
     pub(super) fn advance(&self, repository: &str, head: LogHead) {
-        if let Some(state) = self.by_repository.lock().get_mut(repository) {
-            state.head = head;
+        if let Some(state) = self.by_repository.lock().get_mut(repository)
+            && (head.epoch, head.seq, head.oldest) > (state.head.epoch, state.head.seq, state.head.oldest)
+        {
+            let oldest = if head.epoch == state.head.epoch { head.oldest.max(state.head.oldest) } else { head.oldest };
+            state.head = LogHead { oldest, ..head };
             state.watch.send_replace(head.id());
         }
     }
 
-    /// Notes what was committed, after it was.
-    pub(super) fn wrote(&self, batch: &Batch) {
-        if batch.puts.iter().any(|((family, _), _)| *family == family::VERSIONS) {
-            self.commits.fetch_add(1, Ordering::Release);
-        }
+    /// Tells of a change that another process committed, before its id is shown as the head.
+    pub(super) fn observe(&self, change: &Change) {
+        self.observers.read().iter().for_each(|observer| observer(change));
     }
 
-    /// How many commits of versions there were.
-    pub(super) fn commits(&self) -> u64 {
-        self.commits.load(Ordering::Acquire)
+    /// The names of the open logs.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.by_repository.lock().keys().cloned().collect()
     }
 }
 
@@ -130,6 +131,16 @@ impl ChangeLog {
 }
 
 impl Store {
+    /// Has every change that another replica commits told, before anybody here can see its id.
+    pub(crate) fn observe(&self, observer: impl Fn(&Change) + Send + Sync + 'static) {
+        self.inner.logs.observers.write().push(Box::new(observer));
+    }
+
+    /// Takes over at once what other replicas have committed.
+    pub(crate) async fn refresh(&self) -> Result<(), StoreError> {
+        self.inner.engine.refresh().await
+    }
+
     /// Opens the log of a repository, which is created with a new epoch if there is none.
     pub(crate) async fn open_log(&self, repository: &str) -> Result<ChangeLog, StoreError> {
         if self.log_head(repository).is_none() {

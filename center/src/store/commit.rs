@@ -10,7 +10,10 @@ use shared::digest::Digest;
 
 use super::blob::Placed;
 use super::change_log::{encode, now_ms};
+use super::collect::sentence_of;
 use super::engine::{Batch, Place};
+use super::lease::fence;
+use super::manifest::{self, generation_of};
 use super::metadata::{IdentityRecord, MutableRecord, VersionRecord, decode};
 use super::{Store, StoreError, family, keys};
 
@@ -84,13 +87,17 @@ impl Store {
     ) -> Result<(), E> {
         let record_at = (family::VERSIONS, keys::version(subject.repository, subject.module, version));
         let identity_at = (family::IDENTITY, keys::identity(subject.module, version));
-        let reads = [record_at.clone(), identity_at.clone()];
+        let (repository, module) = (subject.repository, subject.module);
+        let mut reads = vec![record_at.clone(), identity_at.clone(), generation_of(repository, module)];
+        reads.extend(bodies.iter().map(|body| sentence_of(&body.stored.digest)));
         let (mut refusal, mut told) = (None, false);
         let mut attempt = |found: Vec<Option<Bytes>>| {
             refusal = None;
-            let [record, identity] = take(found);
-            let record = read(&record_at, record)?;
-            let mut draft = Draft { record, identity: read(&identity_at, identity)?, events: Vec::new() };
+            let sentenced = acquitted(&reads[3..], &found[3..]);
+            let [record, identity, generation] = take(found);
+            let before: VersionRecord = read(&record_at, record)?;
+            let mut draft =
+                Draft { record: before.clone(), identity: read(&identity_at, identity)?, events: Vec::new() };
             match decide(&mut draft) {
                 Ok(Decision::Write) => {}
                 Ok(Decision::Keep) => return Ok(None),
@@ -100,13 +107,16 @@ impl Store {
                 }
             }
             let mut batch = batch_of(subject, bodies, draft.events);
+            batch.deletes = sentenced;
+            let of = (repository, module, version);
+            manifest::note(&mut batch, of, (&before, &draft.record), generation.as_ref());
             batch.puts.push((record_at.clone(), encode(&draft.record).into()));
             batch.puts.push((identity_at.clone(), encode(&draft.identity).into()));
             batch.sync = true;
             told = !batch.changes.is_empty();
             Ok(Some(batch))
         };
-        self.inner.engine.commit(&reads, &mut attempt).await?;
+        self.inner.engine.commit(&reads, fence().as_ref(), &mut attempt).await?;
         if let Some(error) = refusal {
             return Err(error);
         }
@@ -127,27 +137,36 @@ impl Store {
         mut effects: impl FnMut(Option<&MutableRecord>) -> MutableEffects + Send,
     ) -> Result<(), StoreError> {
         let record_at = (family::MUTABLES, keys::mutable(subject.repository, subject.module, name));
-        let reads = [record_at.clone()];
+        let mut reads = vec![record_at.clone()];
+        reads.extend(body.map(|body| sentence_of(&body.stored.digest)));
         let mut told = false;
         let mut attempt = |found: Vec<Option<Bytes>>| {
+            let sentenced = acquitted(&reads[1..], &found[1..]);
             let [before] = take(found);
             let before = before.map(|value| decode(&record_at.1, &value)).transpose()?;
             let effects = effects(before.as_ref());
             // A mutable answer that is lost is asked for again; a change record that was shown may never be.
             told = !effects.events.is_empty();
             let mut batch = batch_of(subject, body.map_or(&[], std::slice::from_ref), effects.events);
+            batch.deletes = sentenced;
             let absent = |name: &String| keys::mutable(subject.repository, subject.module, name);
             batch.deletes.extend(effects.present.iter().map(|name| (family::MUTABLES, absent(name))));
             batch.puts.push((record_at.clone(), encode(record).into()));
             batch.sync = told;
             Ok(Some(batch))
         };
-        self.inner.engine.commit(&reads, &mut attempt).await?;
+        self.inner.engine.commit(&reads, fence().as_ref(), &mut attempt).await?;
         if told {
             self.trim_sometimes(subject.logs).await;
         }
         Ok(())
     }
+}
+
+/// The sentences that a commit ends, because it refers to what they condemn.
+fn acquitted(reads: &[Place], found: &[Option<Bytes>]) -> Vec<Place> {
+    let sentenced = reads.iter().zip(found).filter(|(_, sentence)| sentence.is_some());
+    sentenced.map(|(place, _)| place.clone()).collect()
 }
 
 /// What was found at the places that were read, as many as were asked for.
@@ -187,6 +206,3 @@ fn to_change(subject: Subject<'_>, event: Event) -> Change {
         traceparent: None,
     }
 }
-
-#[cfg(test)]
-mod tests;

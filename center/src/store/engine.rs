@@ -1,14 +1,17 @@
-//! The seam to what keeps the metadata: ordered keys in families, and change logs without holes. RocksDB is one engine.
+//! The seam to what keeps the metadata: ordered keys in families, and change logs without holes. RocksDB is the
+//! engine of a single center, PostgreSQL that of several replicas.
 //!
 //! An engine knows nothing of modules. What a commit means is decided above it, by a function of what stands there now: an
 //! engine whose transactions may collide calls it again with what stands there then.
 
+mod postgres;
 mod rocks;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use shared::change::Change;
 
+pub(super) use self::postgres::{Address, Postgres};
 pub(super) use self::rocks::Rocks;
 use super::StoreError;
 use super::change_log::LogHead;
@@ -37,6 +40,15 @@ pub(super) struct Batch {
 /// What a commit does, given the values that stand at the places it read; none if there is nothing to write.
 pub(super) type Decide<'a> = &'a mut (dyn FnMut(Vec<Option<Bytes>>) -> Result<Option<Batch>, StoreError> + Send);
 
+/// Proof of a lease, which ends where somebody else takes it over.
+#[derive(Debug, Clone)]
+pub(super) struct Fence {
+    /// What is held.
+    key: String,
+    /// Given to one holder only.
+    token: i64,
+}
+
 /// Keeps the metadata.
 #[async_trait]
 pub(super) trait Engine: Send + Sync {
@@ -56,9 +68,9 @@ pub(super) trait Engine: Send + Sync {
     /// Writes one value, whatever stands there. With `sync` it is on disk when this returns.
     async fn put(&self, family: &'static str, key: &[u8], value: Bytes, sync: bool) -> Result<(), StoreError>;
 
-    /// Reads some places, decides and writes, with nobody else writing those places in between. Once the writing has begun it
-    /// runs to its end, also if the caller leaves.
-    async fn commit(&self, reads: &[Place], decide: Decide<'_>) -> Result<(), StoreError>;
+    /// Reads some places, decides and writes, with nobody else writing those places in between; with a fence, only while its lease
+    /// is held ([`StoreError::Fenced`]). When this returns, the heads of the logs are shown.
+    async fn commit(&self, reads: &[Place], fence: Option<&Fence>, decide: Decide<'_>) -> Result<(), StoreError>;
 
     /// The head of a log, which is created with a new epoch if there is none.
     async fn open_log(&self, repository: &str) -> Result<LogHead, StoreError>;
@@ -68,4 +80,25 @@ pub(super) trait Engine: Send + Sync {
 
     /// Removes the records of a log that are both beyond the newest `kept` and older than `before_s` (Unix seconds).
     async fn trim(&self, repository: &str, kept: u64, before_s: u64) -> Result<(), StoreError>;
+
+    /// Takes over at once what other processes have committed.
+    async fn refresh(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Takes the lease of a key, for ten seconds; none while somebody else holds it. An engine of one process has none to give:
+    /// whoever shares that process needs none.
+    async fn take_lease(&self, key: &str) -> Result<Option<Fence>, StoreError> {
+        Ok(Some(Fence { key: key.to_owned(), token: 0 }))
+    }
+
+    /// Holds on to a lease for ten more seconds; false if somebody else has it by now.
+    async fn renew_lease(&self, _: &Fence) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
+    /// Gives a lease back.
+    async fn end_lease(&self, _: &Fence) -> Result<(), StoreError> {
+        Ok(())
+    }
 }

@@ -1,5 +1,6 @@
 //! The records that are kept about versions and mutable answers, and how they are read.
 
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -102,6 +103,20 @@ impl Store {
         self.scan(family::VERSIONS, &keys::repository(repository), visit).await
     }
 
+    /// Visits the modules of which a repository has versions, in the order of their paths.
+    pub(crate) async fn for_each_module(
+        &self,
+        repository: &str,
+        mut visit: impl FnMut(&str) + Send,
+    ) -> Result<(), StoreError> {
+        let prefix = keys::repository(repository);
+        self.pages(family::MODULES, &prefix, |key, _| {
+            visit(std::str::from_utf8(&key[prefix.len()..]).map_err(|_| StoreError::foreign_key(key))?);
+            Ok(())
+        })
+        .await
+    }
+
     /// Visits every mutable answer and recorded absence of a repository, ordered by module; with the artefact's file name.
     pub(crate) async fn for_each_mutable(
         &self,
@@ -148,22 +163,33 @@ impl Store {
         value.map(|value| decode(key, &value)).transpose()
     }
 
-    /// Visits the entries below a prefix, page by page: what is written meanwhile may or may not be seen.
+    /// Visits the entries below a prefix: what is written meanwhile may or may not be seen.
     pub(super) async fn scan<T: DeserializeOwned>(
         &self,
         family: &'static str,
         prefix: &[u8],
         mut visit: impl FnMut(&str, &str, T) + Send,
     ) -> Result<(), StoreError> {
+        self.pages(family, prefix, |key, value| {
+            let (module, name) = keys::split(key).ok_or_else(|| StoreError::foreign_key(key))?;
+            visit(module, name, decode(key, value)?);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Visits keys and values below a prefix, page by page.
+    pub(super) async fn pages(
+        &self,
+        family: &'static str,
+        prefix: &[u8],
+        mut visit: impl FnMut(&[u8], &Bytes) -> Result<(), StoreError> + Send,
+    ) -> Result<(), StoreError> {
         let mut after = Vec::new();
         loop {
             let page = self.inner.engine.scan(family, prefix, &after, PAGE).await?;
             for (key, value) in &page {
-                let (module, name) = keys::split(key).ok_or_else(|| StoreError::Record {
-                    key: String::from_utf8_lossy(key).into_owned(),
-                    reason: "the key is not one of ours".to_owned(),
-                })?;
-                visit(module, name, decode(key, value)?);
+                visit(key, value)?;
             }
             match page.into_iter().nth(PAGE - 1) {
                 Some((last, _)) => after = last,

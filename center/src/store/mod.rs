@@ -5,31 +5,45 @@
 //! that nothing refers to.
 
 mod blob;
+mod bodies;
 mod catalog;
 mod change_log;
+mod collect;
 mod commit;
+#[cfg(test)]
+mod conformance;
 mod engine;
 mod keys;
+mod lease;
 mod manifest;
 mod metadata;
 mod properties;
+mod settings;
 mod trim;
+mod uses;
+mod verify;
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 
 pub(crate) use self::blob::{BlobRef, Blobs, NewBody, Placed, Stored};
+pub(crate) use self::bodies::Referrer;
 pub(crate) use self::catalog::{Arrival, Listed};
 use self::change_log::Logs;
 pub(crate) use self::change_log::{ChangeLog, ReadError, from_ms, now_ms, to_ms};
+pub(crate) use self::collect::Collected;
 pub(crate) use self::commit::{Decision, Draft, Event, MutableEffects, Subject};
-use self::engine::{Engine, Rocks};
-pub(crate) use self::manifest::Manifest;
+use self::engine::{Engine, Postgres, Rocks};
+pub(crate) use self::manifest::{Manifest, View};
 pub(crate) use self::metadata::{MutableOutcome, MutableRecord, Tombstone, VersionRecord};
 pub(crate) use self::properties::Properties;
+pub(crate) use self::settings::StorageSettings;
+use self::uses::Uses;
+pub(crate) use self::verify::{Damage, Damaged};
 
 /// Where and how the store keeps things.
 #[derive(Debug, Clone)]
@@ -52,6 +66,15 @@ pub(crate) enum StoreError {
     /// RocksDB failed.
     #[error("metadata: {0}")]
     Metadata(#[from] rocksdb::Error),
+    /// PostgreSQL failed or cannot be reached.
+    #[error("metadata: {0}")]
+    Database(String),
+    /// What is configured cannot be used.
+    #[error("{0}")]
+    Unusable(String),
+    /// Another replica has taken over what was being done.
+    #[error("another replica has taken over")]
+    Fenced,
     /// A task of the store ended early: the center is stopping, or it panicked.
     #[error("a storage task ended early: {0}")]
     Task(String),
@@ -69,6 +92,14 @@ pub(crate) enum StoreError {
 }
 
 impl StoreError {
+    /// A key stands where none of ours should.
+    fn foreign_key(key: &[u8]) -> Self {
+        Self::Record {
+            key: String::from_utf8_lossy(key).replace('\0', " "),
+            reason: "the key is not one of ours".to_owned(),
+        }
+    }
+
     /// A log is used before it was opened.
     fn no_log(repository: &str) -> Self {
         Self::Record { key: repository.to_owned(), reason: "its change log is not open".to_owned() }
@@ -86,7 +117,9 @@ struct StoreInner {
     logs: Arc<Logs>,
     blobs: Blobs,
     spool: PathBuf,
-    manifests: Mutex<manifest::ManifestCache>,
+    uses: Uses,
+    /// Keeps other centers out of the data directory for as long as this one lives. RocksDB has a lock of its own.
+    _lock: Option<File>,
 }
 
 /// The families of keys, one subject each.
@@ -115,31 +148,96 @@ pub(crate) mod family {
     pub(super) const DEPENDENTS: &str = "dependents";
     /// time → who did what.
     pub(super) const AUDIT: &str = "audit";
+    /// SHA-256 of a body that nothing refers to → why it will go.
+    pub(super) const CONDEMNED: &str = "condemned";
+    /// repository, module → nothing: it has versions.
+    pub(super) const MODULES: &str = "modules";
+    /// repository, bucket, module, version → lines of the manifest.
+    pub(super) const LINES: &str = "lines";
+    /// repository, bucket → how often it has changed.
+    pub(super) const GENERATIONS: &str = "generations";
+    /// repository → its digests as they were computed last.
+    pub(super) const MANIFESTS: &str = "manifests";
+    /// repository, module, version → when somebody last asked for it.
+    pub(super) const USES: &str = "uses";
     /// All of them.
-    pub(super) const ALL: [&str; 12] =
-        [VERSIONS, IDENTITY, MUTABLES, CHANGES, LOGS, SMALL, SUMDB, PROPERTIES, DOWNLOADS, INDEX, DEPENDENTS, AUDIT];
+    pub(super) const ALL: [&str; 18] = [
+        VERSIONS,
+        IDENTITY,
+        MUTABLES,
+        CHANGES,
+        LOGS,
+        SMALL,
+        SUMDB,
+        PROPERTIES,
+        DOWNLOADS,
+        INDEX,
+        DEPENDENTS,
+        AUDIT,
+        CONDEMNED,
+        MODULES,
+        LINES,
+        GENERATIONS,
+        MANIFESTS,
+        USES,
+    ];
 }
 
 impl Store {
-    /// Opens the store, creating what is missing, and removes what interrupted fills left.
+    /// Opens a store that lies entirely in the data directory.
+    #[cfg(test)]
     pub(crate) fn open(config: &StoreConfig) -> Result<Self, StoreError> {
-        let root = &config.data_dir;
-        let (spool, metadata, blobs) = (root.join("spool"), root.join("metadata"), root.join("blobs"));
-        for directory in [root, &spool, &blobs] {
-            make_directory(directory)?;
-        }
         let logs = Arc::<Logs>::default();
-        let engine = Rocks::open(&metadata, Arc::clone(&logs))?;
-        // Only now: the database's lock proves that no other center is writing into the spool.
+        let engine = Self::open_embedded(config, &logs)?;
+        Self::build(config, &StorageSettings::default(), engine, logs, None)
+    }
+
+    /// Opens the store, creating what is missing, and removes what interrupted fills left.
+    pub(crate) async fn connect(config: &StoreConfig, settings: &StorageSettings) -> Result<Self, StoreError> {
+        let logs = Arc::<Logs>::default();
+        if !settings.is_shared() {
+            let engine = Self::open_embedded(config, &logs)?;
+            let store = Self::build(config, settings, engine, logs, None)?;
+            store.index_once().await?;
+            return Ok(store);
+        }
+        make_directory(&config.data_dir)?;
+        let lock = lock_directory(&config.data_dir).await?;
+        if settings.blobs.url.is_empty() {
+            tracing::warn!("storage.blobs.url is not set: another center on this database would not find the bodies");
+        }
+        let engine = Postgres::open(&settings.address()?, Arc::clone(&logs)).await?;
+        let store = Self::build(config, settings, Box::new(engine), logs, Some(lock))?;
+        store.alone("index of manifests", store.index_once()).await??;
+        Ok(store)
+    }
+
+    fn open_embedded(config: &StoreConfig, logs: &Arc<Logs>) -> Result<Box<dyn Engine>, StoreError> {
+        make_directory(&config.data_dir)?;
+        let engine = Rocks::open(&config.data_dir.join("metadata"), Arc::clone(logs))?;
+        Ok(Box::new(engine))
+    }
+
+    fn build(
+        config: &StoreConfig,
+        settings: &StorageSettings,
+        engine: Box<dyn Engine>,
+        logs: Arc<Logs>,
+        lock: Option<File>,
+    ) -> Result<Self, StoreError> {
+        let spool = config.data_dir.join("spool");
+        make_directory(&spool)?;
+        // A lock proves that no other center is writing into the spool.
         empty_directory(&spool)?;
-        let inner = StoreInner {
-            engine: Box::new(engine),
-            logs,
-            blobs: Blobs::open(&blobs)?,
-            spool,
-            manifests: Mutex::default(),
-        };
+        let blobs = Blobs::open(&settings.blobs, &config.data_dir.join("blobs"), !settings.is_shared())?;
+        let inner = StoreInner { engine, logs, blobs, spool, uses: Uses::default(), _lock: lock };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The store, for as long as somebody else keeps it open.
+    pub(crate) fn weak(&self) -> impl Fn() -> Option<Self> + Send + Sync + use<> {
+        let inner = Arc::downgrade(&self.inner);
+        move || inner.upgrade().map(|inner| Self { inner })
     }
 
     /// The directory for temporary files of fills and uploads: on the file system of the blobs, emptied at start.
@@ -168,6 +266,31 @@ fn make_directory(path: &Path) -> Result<(), StoreError> {
         path: path.to_owned(),
         reason: format!("cannot create it: {error}; set another data directory or correct its permissions"),
     })
+}
+
+/// How long a center may take to end whose place another takes.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Locks the data directory against other processes, and other stores of this one.
+async fn lock_directory(path: &Path) -> Result<File, StoreError> {
+    let failed = |reason: String| StoreError::Directory { path: path.to_owned(), reason };
+    let file = File::create(path.join("lock")).map_err(|error| {
+        failed(format!("cannot write into it: {error}; check its owner, its permissions and the free space"))
+    })?;
+    let started = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if started.elapsed() < LOCK_PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Err(TryLockError::WouldBlock) => {
+                let used = "it is in use by another process; stop that one or set another data directory";
+                return Err(failed(used.to_owned()));
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(format!("cannot lock it: {error}"))),
+        }
+    }
 }
 
 fn empty_directory(path: &Path) -> Result<(), StoreError> {

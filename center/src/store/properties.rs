@@ -70,7 +70,7 @@ impl Store {
         let mut now = Properties::default();
         self.inner
             .engine
-            .commit(std::slice::from_ref(&place), &mut |found| {
+            .commit(std::slice::from_ref(&place), None, &mut |found| {
                 let before = found.into_iter().next().flatten();
                 let before: Properties = before.map(|value| decode(&place.1, &value)).transpose()?.unwrap_or_default();
                 now = before.clone();

@@ -88,7 +88,8 @@ fn is_below(setting: &str, group: &str) -> bool {
 /// A value for the log.
 fn shown(setting: &str, value: &Value) -> String {
     let name = setting.rsplit('.').next().unwrap_or(setting);
-    let is_secret = ["password", "secret", "token"].iter().any(|word| name.contains(word)) && !name.contains("file");
+    let is_secret = ["password", "secret", "token", "access_key", "account_key"].iter().any(|word| name.contains(word))
+        && !name.contains("file");
     if is_secret { "***".to_owned() } else { without_credentials(value.clone()).to_string() }
 }
 

@@ -6,6 +6,7 @@ mod finding;
 mod publishing;
 mod reading;
 mod sumdb;
+mod upkeep;
 mod wire;
 
 use std::collections::HashMap;

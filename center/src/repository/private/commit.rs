@@ -169,6 +169,9 @@ fn decide(
     }
     identity.mod_h1 = Some(candidate.mod_h1.clone());
     let record = &mut draft.record;
+    if [record.info, record.gomod, record.zip].iter().all(Option::is_none) {
+        record.created_ms = now_ms();
+    }
     record.info.get_or_insert(candidate.info.stored);
     record.gomod.get_or_insert(candidate.gomod.stored);
     if let Some((zip, h1)) = &candidate.zip {
@@ -178,7 +181,6 @@ fn decide(
     }
     if !record.announced {
         record.announced = true;
-        record.created_ms = now_ms();
         let event = event(EventType::Create, version, draft, "fill");
         draft.events.push(event);
     }

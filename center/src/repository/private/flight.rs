@@ -62,6 +62,14 @@ impl Private {
     }
 
     async fn fly(self: Arc<Self>, flight: Flight, writer: FillWriter<()>) {
+        let (store, what) = (self.store.clone(), format!("{} {flight:?}", self.name));
+        if let Err(error) = store.alone(&what, self.fly_alone(flight, writer)).await {
+            // The writer is gone, and with it the flight.
+            tracing::warn!(what, %error, "a fetch could not begin");
+        }
+    }
+
+    async fn fly_alone(self: Arc<Self>, flight: Flight, writer: FillWriter<()>) {
         let mark = self.renewals.mark();
         let begun = tokio::time::Instant::now();
         let result = match &flight {

@@ -55,7 +55,10 @@ impl Private {
             return Err(RepoError::Gone(format!("{} was removed", name_of(module, version))));
         }
         match part(&record, artefact) {
-            Some(stored) => Answer::stored(&self.store, &stored, cache).await,
+            Some(stored) => {
+                self.store.used(&self.name, module.as_str(), version.as_str());
+                Answer::stored(&self.store, &stored, cache).await
+            }
             None => Ok(None),
         }
     }

@@ -84,13 +84,25 @@ impl Remote {
             return Err(tombstoned(&request.module, version));
         }
         match part(&record, &request.artefact) {
-            Some(stored) => Answer::stored(&self.store, &stored, cache).await,
+            Some(stored) => {
+                self.store.used(&self.name, request.module.as_str(), version.as_str());
+                Answer::stored(&self.store, &stored, cache).await
+            }
             None => Ok(None),
         }
     }
 
-    async fn fill(self: Arc<Self>, request: ModuleRequest, version: Version, mut writer: FillWriter<FillHead>) {
-        // Between a request's look into the store and its joining a flight, the flight before may have landed.
+    async fn fill(self: Arc<Self>, request: ModuleRequest, version: Version, writer: FillWriter<FillHead>) {
+        let (store, what) = (self.store.clone(), self.work_on(&request));
+        if let Err(error) = store.alone(&what, self.fill_alone(request, version, writer)).await {
+            // The writer is gone, and with it the fill.
+            tracing::warn!(what, %error, "a fill could not begin");
+        }
+    }
+
+    async fn fill_alone(self: Arc<Self>, request: ModuleRequest, version: Version, mut writer: FillWriter<FillHead>) {
+        // Between a request's look into the store and its joining a flight, the flight before may have landed, here or at another
+        // replica.
         match self.held(&request, &version, CacheStatus::Hit).await {
             Ok(None) => {}
             // A dropped writer is an abandoned fill, upon which the request looks into the store again.

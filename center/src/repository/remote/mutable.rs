@@ -142,8 +142,27 @@ impl Remote {
         }
     }
 
-    async fn fill_mutable(self: Arc<Self>, request: ModuleRequest, mut writer: FillWriter<FillHead>) {
-        let result = self.fetch_mutable(&request).await;
+    async fn fill_mutable(self: Arc<Self>, request: ModuleRequest, writer: FillWriter<FillHead>) {
+        let (store, what) = (self.store.clone(), self.work_on(&request));
+        let known_ms = self.recorded(&request).await.ok().flatten().map(|record| record.fetched_ms);
+        if let Err(error) = store.alone(&what, self.fill_mutable_alone(request, known_ms, writer)).await {
+            // The writer is gone, and with it the fill.
+            tracing::warn!(what, %error, "a refresh could not begin");
+        }
+    }
+
+    async fn fill_mutable_alone(
+        self: Arc<Self>,
+        request: ModuleRequest,
+        known_ms: Option<u64>,
+        mut writer: FillWriter<FillHead>,
+    ) {
+        let result = match self.recorded(&request).await {
+            // Another replica was asked the same at the same time, and has the answer.
+            Ok(Some(record)) if Some(record.fetched_ms) != known_ms => Ok(Some(0)),
+            Ok(_) => self.fetch_mutable(&request).await,
+            Err(error) => Err(error),
+        };
         let result = match result {
             Ok(len) => {
                 writer.head(FillHead { len, modified: std::time::SystemTime::now(), unverified: false });

@@ -49,8 +49,7 @@ async fn artefacts_are_fetched_once_and_served_unchanged() {
     let changes = setup.changes("virtual").await;
     assert_eq!(changes.len(), 1, "one CREATE a version");
     assert_eq!((changes[0].event_type, changes[0].reason.as_str()), (EventType::Create, "fill"));
-    let manifest = setup.repository("virtual").manifest().await.unwrap();
-    let lines: String = (0..256).filter_map(|number| manifest.bucket(number)).collect();
+    let lines = setup.manifest_lines("virtual").await;
     assert_eq!(lines.lines().count(), 3, "{lines}");
 }
 

@@ -15,7 +15,7 @@ use rocksdb::{
 use shared::change::Change;
 use tokio::sync::Mutex;
 
-use super::{Batch, Decide, Engine, Entry, Place};
+use super::{Batch, Decide, Engine, Entry, Fence, Place};
 use crate::store::change_log::{LogHead, Logs, encode, now_ms};
 use crate::store::metadata::decode;
 use crate::store::{StoreError, family, keys};
@@ -101,7 +101,7 @@ impl Engine for Rocks {
         .await
     }
 
-    async fn commit(&self, reads: &[Place], decide: Decide<'_>) -> Result<(), StoreError> {
+    async fn commit(&self, reads: &[Place], _: Option<&Fence>, decide: Decide<'_>) -> Result<(), StoreError> {
         let lock = Arc::clone(&self.commit).lock_owned().await;
         let mut found = Vec::with_capacity(reads.len());
         for (family, key) in reads {
@@ -186,7 +186,6 @@ impl RocksShared {
         for (log, head) in heads {
             self.logs.advance(log, head);
         }
-        self.logs.wrote(batch);
         Ok(())
     }
 
