@@ -96,6 +96,7 @@ impl Go {
             environment: home.environment.clone(),
             folder: home.work(),
             input: Bytes::new(),
+            port: Some(pass.address().port()),
             limits: self.limits,
         };
         let begun = tokio::time::Instant::now();
