@@ -79,6 +79,34 @@ async fn a_package_is_found_through_the_page_of_a_vanity_host() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_module_without_tags_is_its_newest_commit_and_many_clients_are_one_fetch() {
+    let place = Place::new().await;
+    let module = format!("{VANITY}/untagged");
+    let repository = place.forge.repository("team/untagged");
+    repository.commit(&[("go.mod", &format!("module {module}\n\ngo 1.21\n")), ("lib.go", "package lib\n")]);
+    place.forge.import(&module, "git", &format!("https://{GIT}/team/untagged"));
+    place.forge.set_delay(std::time::Duration::from_millis(300));
+    let cluster = place.cluster().await;
+    let web = cluster.repository_web("golang-private");
+    let paths = ["@latest", "@v/list"].map(|artefact| format!("{module}/{artefact}"));
+    let replies = futures_util::future::join_all((0..20).map(|number| web.get(&paths[number % 2]))).await;
+    let commit = repository.git(&["rev-parse", "--short=12", "HEAD"]);
+    for (number, reply) in replies.iter().enumerate() {
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        match number % 2 {
+            0 => assert!(reply.json()["Version"].as_str().unwrap().ends_with(&commit), "{}", reply.text()),
+            _ => assert_eq!(reply.text(), ""),
+        }
+    }
+    // Each run of `go` asks the page once where the repository is.
+    let runs = place.forge.asked().into_iter().filter(|place| *place == module).count();
+    assert_eq!(runs, 1, "{:?}", place.forge.asked());
+    let go = GoClient::new(&cluster.goproxy());
+    let output = go.ok(&["list", "-m", &format!("{module}@latest")]).await;
+    assert!(output.stdout.trim().ends_with(&commit), "{}", output.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn git_mercurial_and_subversion_are_read_over_ssh() {
     let place = Place::new().await;
     let sshd = Sshd::start(GIT).await;
