@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use modtier_tests::forge::command;
+use modtier_tests::forge::{PASSWORD, command};
 use modtier_tests::{Cluster, Module, until};
 use serde_json::json;
 
@@ -61,6 +61,13 @@ async fn a_wrong_credential_a_host_that_is_down_and_a_refused_one_are_told_apart
     let wrong = with(&place, |settings| {
         settings.repository["fetcher"]["hosts"][GIT]["password_env"] = json!("FORGE_SECRET");
     });
+    // A credential that is put right in its file is taken from then on.
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), "expired").unwrap();
+    let renewed = with(&place, |settings| {
+        settings.repository["fetcher"]["hosts"][GIT]["password_env"] = json!(null);
+        settings.repository["fetcher"]["hosts"][GIT]["password_file"] = json!(token.path());
+    });
     let down = with(&place, |settings| {
         // Nobody listens on port 1.
         settings.egress["connect_to"][format!("{GIT}:443")] = json!("127.0.0.1:1");
@@ -71,7 +78,11 @@ async fn a_wrong_credential_a_host_that_is_down_and_a_refused_one_are_told_apart
     let untrusted = with(&place, |settings| {
         settings.repository["fetcher"]["hosts"][GIT] = json!({ "username": "ci", "password_env": "FORGE_PASSWORD" });
     });
-    let (wrong, down, refused, untrusted) = tokio::join!(wrong, down, refused, untrusted);
+    let (wrong, renewed, down, refused, untrusted) = tokio::join!(wrong, renewed, down, refused, untrusted);
+    let list = format!("{VANITY}/lib/@v/list");
+    assert_eq!(status(&renewed, &list).await.0, 502);
+    std::fs::write(token.path(), PASSWORD).unwrap();
+    assert_eq!(status(&renewed, &list).await.0, 200);
     for (name, cluster, expected) in
         [("wrong", &wrong, 502), ("down", &down, 503), ("refused", &refused, 403), ("untrusted", &untrusted, 502)]
     {
