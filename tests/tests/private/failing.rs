@@ -111,7 +111,7 @@ async fn a_slow_listing_is_paid_once_and_delays_nothing_that_is_held() {
     let web = cluster.repository_web("golang-private");
     let (list, zip) = (format!("{VANITY}/lib/@v/list"), format!("{VANITY}/lib/@v/v1.0.0.zip"));
     assert_eq!(web.get(&zip).await.status, 200);
-    let slow = Duration::from_secs(2);
+    let slow = Duration::from_secs(3);
     place.forge.set_delay(slow);
     let begun = Instant::now();
     let first = tokio::spawn({
@@ -122,14 +122,14 @@ async fn a_slow_listing_is_paid_once_and_delays_nothing_that_is_held() {
     while !first.is_finished() {
         let asked = Instant::now();
         assert_eq!(web.get(&zip).await.status, 200);
-        assert!(asked.elapsed() < slow / 2, "a hit took {:?}", asked.elapsed());
+        assert!(asked.elapsed() < slow * 2 / 3, "a hit took {:?}", asked.elapsed());
     }
     assert_eq!(first.await.unwrap().text(), "v1.0.0\n");
     assert!(begun.elapsed() >= slow, "the host was not asked");
     let asked = Instant::now();
     let again = web.get(&list).await;
     assert_eq!((again.text().as_str(), again.header("x-cache")), ("v1.0.0\n", "STALE"));
-    assert!(asked.elapsed() < slow / 2, "the listing was paid twice");
+    assert!(asked.elapsed() < slow * 2 / 3, "the listing was paid twice");
 }
 
 #[tokio::test(flavor = "multi_thread")]
