@@ -40,10 +40,8 @@ async fn a_git_repository_over_https_gives_what_go_makes_of_it_directly() {
     let direct = direct(&place, &repository, &format!("https://{GIT}/team/lib"));
 
     for wanted in ["@v1.0.0", "/sub@v0.1.0", "@main", "@v1.1.0-rc.1"] {
-        let (ours, theirs) = (
-            download(&through, &format!("{module}{wanted}")).await,
-            download(&direct, &format!("{module}{wanted}")).await,
-        );
+        let wanted = format!("{module}{wanted}");
+        let (ours, theirs) = tokio::join!(download(&through, &wanted), download(&direct, &wanted));
         for key in ["Version", "Sum", "GoModSum"] {
             assert!(theirs[key].is_string(), "{wanted}: {theirs}");
             assert_eq!(ours[key], theirs[key], "{wanted}: {key}");
@@ -51,7 +49,8 @@ async fn a_git_repository_over_https_gives_what_go_makes_of_it_directly() {
     }
     for query in [&["list", "-m", "-versions"][..], &["list", "-m", "-retracted", "-versions"], &["list", "-m"]] {
         let args: Vec<&str> = query.iter().copied().chain([concat!("git.corp.test/team/lib.git", "@latest")]).collect();
-        assert_eq!(through.ok(&args).await.stdout, direct.ok(&args).await.stdout, "{query:?}");
+        let (ours, theirs) = tokio::join!(through.ok(&args), direct.ok(&args));
+        assert_eq!(ours.stdout, theirs.stdout, "{query:?}");
     }
     // Retracted versions are in the list all the same.
     let list = cluster.edge_web().get(&format!("{module}/@v/list")).await;
