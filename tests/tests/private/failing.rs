@@ -144,6 +144,29 @@ async fn a_command_that_takes_too_long_is_killed_and_is_a_time_out() {
     until("everything is killed", Duration::from_secs(10), async || working_below(&data).is_empty()).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_center_that_ends_takes_its_commands_with_it() {
+    let place = place().await;
+    place.forge.set_delay(Duration::from_mins(5));
+    let limit = Duration::from_secs(30);
+    for is_killed in [false, true] {
+        let builder = place.builder(&place.settings()).center_env("MODTIER_CENTER_LIMITS_DRAIN_TIMEOUT", "100ms");
+        let mut cluster = builder.start().await;
+        let data = cluster.data("center");
+        let web = cluster.repository_web("golang-private");
+        let asking = tokio::spawn(async move { web.try_get(&format!("{VANITY}/lib/@v/list")).await });
+        until("git waits for the host", limit, async || !working_below(&data.join("private")).is_empty()).await;
+        if is_killed {
+            // Nobody is left to kill them: they end because their only way out has ended.
+            cluster.center.kill9();
+        } else {
+            cluster.center.stop().await;
+        }
+        until("nothing is left", limit, async || working_below(&data).is_empty()).await;
+        asking.abort();
+    }
+}
+
 /// The processes whose working folder lies below this one.
 fn working_below(folder: &Path) -> Vec<PathBuf> {
     let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
