@@ -42,7 +42,7 @@ use shared::request::ModuleRequest;
 
 pub(crate) use self::build::Repositories;
 pub(crate) use self::parts::{Brought, Part};
-pub(crate) use self::private::place_of;
+pub(crate) use self::private::{Webhook, place_of};
 pub(crate) use self::settings::{RepositoryKind, RepositorySettings, default_repositories};
 pub(crate) use self::verify::{Proof, TOOLCHAIN, Verdict, Verifier, VerifyError};
 use crate::store::{BlobRef, Manifest, Store, StoreError, Tombstone, View, now_ms};
@@ -345,10 +345,10 @@ impl Repository {
         }
     }
 
-    /// The secret of this repository's webhook; none if it has none.
-    pub(crate) fn webhook_secret(&self) -> Option<&str> {
+    /// This repository's webhook, if it has one.
+    pub(crate) fn webhook(&self) -> Option<&Webhook> {
         match &self.inner {
-            Inner::Private(private) => private.webhook_secret(),
+            Inner::Private(private) => private.webhook(),
             Inner::Local(_) | Inner::Remote(_) | Inner::Virtual(_) => None,
         }
     }

@@ -58,7 +58,7 @@ async fn a_pushed_tag_is_listed_at_once_and_reaches_the_edge() {
     assert_eq!((answer.status, answer.json()), (202, json!({ "modules": 1 })), "{}", answer.text());
     assert_eq!(center.get(&list).await.text(), "v1.0.0\nv1.1.0\n");
     assert_ne!(center.get(&tip).await.text(), before);
-    let limit = Duration::from_secs(10);
+    let limit = Duration::from_secs(30);
     until("the edge lists the tag", limit, async || edge.get(&list).await.text() == "v1.0.0\nv1.1.0\n").await;
     until("the edge has the version", limit, async || edge.get(&new).await.status == 200).await;
     until("the edge sees the branch", limit, async || edge.get(&tip).await.text() != before).await;

@@ -40,10 +40,8 @@ async fn a_git_repository_over_https_gives_what_go_makes_of_it_directly() {
     let direct = direct(&place, &repository, &format!("https://{GIT}/team/lib"));
 
     for wanted in ["@v1.0.0", "/sub@v0.1.0", "@main", "@v1.1.0-rc.1"] {
-        let (ours, theirs) = (
-            download(&through, &format!("{module}{wanted}")).await,
-            download(&direct, &format!("{module}{wanted}")).await,
-        );
+        let wanted = format!("{module}{wanted}");
+        let (ours, theirs) = tokio::join!(download(&through, &wanted), download(&direct, &wanted));
         for key in ["Version", "Sum", "GoModSum"] {
             assert!(theirs[key].is_string(), "{wanted}: {theirs}");
             assert_eq!(ours[key], theirs[key], "{wanted}: {key}");
@@ -51,7 +49,8 @@ async fn a_git_repository_over_https_gives_what_go_makes_of_it_directly() {
     }
     for query in [&["list", "-m", "-versions"][..], &["list", "-m", "-retracted", "-versions"], &["list", "-m"]] {
         let args: Vec<&str> = query.iter().copied().chain([concat!("git.corp.test/team/lib.git", "@latest")]).collect();
-        assert_eq!(through.ok(&args).await.stdout, direct.ok(&args).await.stdout, "{query:?}");
+        let (ours, theirs) = tokio::join!(through.ok(&args), direct.ok(&args));
+        assert_eq!(ours.stdout, theirs.stdout, "{query:?}");
     }
     // Retracted versions are in the list all the same.
     let list = cluster.edge_web().get(&format!("{module}/@v/list")).await;
@@ -76,6 +75,34 @@ async fn a_package_is_found_through_the_page_of_a_vanity_host() {
     let again = GoClient::new(&cluster.goproxy());
     again.ok(&["mod", "download", &format!("{module}@v0.2.0")]).await;
     assert_eq!(place.forge.asked().len(), asked, "what is held was fetched again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_without_tags_is_its_newest_commit_and_many_clients_are_one_fetch() {
+    let place = Place::new().await;
+    let module = format!("{VANITY}/untagged");
+    let repository = place.forge.repository("team/untagged");
+    repository.commit(&[("go.mod", &format!("module {module}\n\ngo 1.21\n")), ("lib.go", "package lib\n")]);
+    place.forge.import(&module, "git", &format!("https://{GIT}/team/untagged"));
+    place.forge.set_delay(std::time::Duration::from_millis(300));
+    let cluster = place.cluster().await;
+    let web = cluster.repository_web("golang-private");
+    let paths = ["@latest", "@v/list"].map(|artefact| format!("{module}/{artefact}"));
+    let replies = futures_util::future::join_all((0..20).map(|number| web.get(&paths[number % 2]))).await;
+    let commit = repository.git(&["rev-parse", "--short=12", "HEAD"]);
+    for (number, reply) in replies.iter().enumerate() {
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        match number % 2 {
+            0 => assert!(reply.json()["Version"].as_str().unwrap().ends_with(&commit), "{}", reply.text()),
+            _ => assert_eq!(reply.text(), ""),
+        }
+    }
+    // Each run of `go` asks the page once where the repository is.
+    let runs = place.forge.asked().into_iter().filter(|place| *place == module).count();
+    assert_eq!(runs, 1, "{:?}", place.forge.asked());
+    let go = GoClient::new(&cluster.goproxy());
+    let output = go.ok(&["list", "-m", &format!("{module}@latest")]).await;
+    assert!(output.stdout.trim().ends_with(&commit), "{}", output.stdout);
 }
 
 #[tokio::test(flavor = "multi_thread")]

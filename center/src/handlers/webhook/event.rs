@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::repository::place_of;
 
 /// Where GitHub and Gitea (`repository`), GitLab (`project`, and `repository` of older ones) and Bitbucket put them.
-const URLS: [&str; 12] = [
+const URLS: [&str; 14] = [
     "/repository/clone_url",
     "/repository/ssh_url",
     "/repository/html_url",
@@ -13,6 +13,8 @@ const URLS: [&str; 12] = [
     "/repository/git_ssh_url",
     "/repository/homepage",
     "/repository/links/html/href",
+    "/repository/links/clone/0/href",
+    "/repository/links/clone/1/href",
     "/project/web_url",
     "/project/git_http_url",
     "/project/git_ssh_url",

@@ -1,4 +1,4 @@
-//! Who sent an event: an HMAC over the body (GitHub, Gitea) or the secret itself (GitLab), compared in constant time.
+//! Who sent an event: an HMAC over the body (GitHub, Gitea, Bitbucket) or the secret itself (GitLab), compared in constant time.
 
 use http::HeaderMap;
 use sha2::{Digest as _, Sha256};
@@ -10,7 +10,9 @@ const BLOCK: usize = 64;
 /// Whether a body is signed with the secret, in any of the ways.
 pub(super) fn is_signed(headers: &HeaderMap, body: &[u8], secret: &str) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let github = text("x-hub-signature-256").and_then(|value| value.strip_prefix("sha256="));
+    // Bitbucket leaves the number out of the header's name.
+    let github = text("x-hub-signature-256").or_else(|| text("x-hub-signature"));
+    let github = github.and_then(|value| value.strip_prefix("sha256="));
     if let Some(signature) = github.or_else(|| text("x-gitea-signature")) {
         let Ok(signature) = hex::decode(signature) else { return false };
         return bool::from(signature.ct_eq(&hmac_sha256(secret.as_bytes(), body)));
@@ -69,11 +71,13 @@ mod tests {
             is_signed(&headers, body, "secret")
         };
         assert!(signed("x-hub-signature-256", &format!("sha256={mac}")));
+        assert!(signed("x-hub-signature", &format!("sha256={mac}")));
         assert!(signed("x-gitea-signature", &mac));
         assert!(signed("x-gitlab-token", "secret"));
         for (name, value) in [
             ("x-hub-signature-256", mac.as_str()),
             ("x-hub-signature-256", "sha256="),
+            ("x-hub-signature", "sha1=00"),
             ("x-gitea-signature", "secret"),
             ("x-gitlab-token", "secre"),
             ("x-gitlab-token", ""),

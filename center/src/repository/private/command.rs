@@ -29,6 +29,8 @@ pub(super) struct Sealed {
     pub(super) folder: PathBuf,
     /// What it reads.
     pub(super) input: Bytes,
+    /// The one port to which it may connect, where the kernel can see to that.
+    pub(super) port: Option<u16>,
     /// What it may take.
     pub(super) limits: Limits,
 }
@@ -95,6 +97,7 @@ impl Sealed {
             .arg("sealed")
             .arg(format!("--memory={}", self.limits.memory_bytes))
             .arg(format!("--file={}", self.limits.file_bytes))
+            .args(self.port.map(|port| format!("--port={port}")))
             .arg("--")
             .arg(&self.program)
             .args(&self.arguments)

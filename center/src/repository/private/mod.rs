@@ -41,7 +41,7 @@ use self::fetcher::Fetcher;
 use self::flight::Flight;
 use self::go::Go;
 use self::renewal::Renewals;
-pub(crate) use self::renewal::place_of;
+pub(crate) use self::renewal::{Webhook, place_of};
 use self::settings::FetcherKind;
 pub(crate) use self::settings::FetcherSettings;
 use super::figures::Figures;
@@ -76,7 +76,7 @@ pub(super) struct Private {
     renewals: Renewals,
     /// Until when nothing is asked behind an answer: Unix time in milliseconds.
     cooling_until_ms: AtomicU64,
-    webhook_secret: Option<String>,
+    webhook: Option<Webhook>,
 }
 
 /// What a private repository is built from, besides its settings.
@@ -118,7 +118,7 @@ impl Private {
             },
             renewals: Renewals::default(),
             cooling_until_ms: AtomicU64::new(0),
-            webhook_secret: of.webhook_secret()?,
+            webhook: of.webhook_secret()?.map(Webhook::new),
         })
     }
 
@@ -127,9 +127,9 @@ impl Private {
         self.owners.owns(&self.name, module.as_str())
     }
 
-    /// The secret with which its webhook is signed; none if there is no webhook.
-    pub(super) fn webhook_secret(&self) -> Option<&str> {
-        self.webhook_secret.as_deref()
+    /// Its webhook, if it has one.
+    pub(super) const fn webhook(&self) -> Option<&Webhook> {
+        self.webhook.as_ref()
     }
 
     pub(super) async fn fetch(

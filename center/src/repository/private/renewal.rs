@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use shared::artefact::Artefact;
 use shared::module::{ModulePath, Version};
+use tokio::sync::Semaphore;
 
 use super::{Flight, Private};
 use crate::repository::{RepoError, list};
@@ -17,6 +18,23 @@ use crate::store::MutableOutcome;
 /// How many new versions of a module are fetched after an event before anybody asked: for a first import of a repository with
 /// thousands of tags nobody waits.
 const VERSIONS_AHEAD_MAX: usize = 20;
+
+/// How many events of one repository are read at a time: nobody has shown a signature before the last byte.
+const EVENTS_MAX: usize = 4;
+
+/// Where events arrive.
+pub(crate) struct Webhook {
+    /// What they are signed with.
+    pub(crate) secret: String,
+    /// Who may read one now.
+    pub(crate) readers: Semaphore,
+}
+
+impl Webhook {
+    pub(super) fn new(secret: String) -> Self {
+        Self { secret, readers: Semaphore::new(EVENTS_MAX) }
+    }
+}
 
 /// The flights that are awaited, by the number of the last event about them.
 #[derive(Debug, Default)]

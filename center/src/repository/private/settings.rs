@@ -85,7 +85,7 @@ impl Default for FetcherSettings {
     }
 }
 
-/// What is known of one host. Credentials are read when the center starts, and sent to this host alone.
+/// What is known of one host. Credentials are read for each fetch, and sent to this host alone.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct HostSettings {

@@ -24,7 +24,7 @@ const REASON_BYTES_MAX: u64 = 4 << 10;
 pub(in super::super) struct Http {
     base: String,
     client: reqwest::Client,
-    credential: Option<(String, String)>,
+    host: Option<HostSettings>,
     limit: Duration,
 }
 
@@ -35,12 +35,9 @@ impl Http {
         let client = http_client(options).map_err(|error| format!("fetcher: no HTTP client: {error}"))?;
         let base = settings.url.clone().unwrap_or_default();
         let host = Url::parse(&base).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
-        let known = settings.hosts.get(&host);
-        let password =
-            known.map(HostSettings::password).transpose().map_err(|why| format!("fetcher.hosts.{host}: {why}"))?;
-        let username = known.and_then(|host| host.username.clone()).unwrap_or_else(|| USERNAME_DEFAULT.to_owned());
-        let credential = password.flatten().map(|password| (username, password));
-        Ok(Self { base: base.trim_end_matches('/').to_owned(), client, credential, limit })
+        let host = settings.hosts.get(&host).cloned();
+        credential(host.as_ref())?;
+        Ok(Self { base: base.trim_end_matches('/').to_owned(), client, host, limit })
     }
 
     pub(super) async fn ask(&self, what: &str, question: &Question<'_>) -> Result<Bytes, RepoError> {
@@ -77,7 +74,12 @@ impl Http {
 
     async fn send(&self, what: &str, question: &Question<'_>) -> Result<Response, RepoError> {
         let mut request = self.client.post(format!("{}/{}", self.base, question.operation)).json(question);
-        if let Some((username, password)) = &self.credential {
+        // Read anew each time: tokens are renewed.
+        let credential = credential(self.host.as_ref()).map_err(|error| {
+            tracing::error!(%error, "a credential cannot be read");
+            unavailable(format!("{what}: a credential of the center's cannot be read"))
+        })?;
+        if let Some((username, password)) = credential {
             request = request.basic_auth(username, Some(password));
         }
         let mut response = request.send().await.map_err(|error| failed(what, &error))?;
@@ -103,6 +105,14 @@ impl Http {
             _ => RepoError::Upstream(format!("{what}: the external fetcher failed with status {}", status.as_u16())),
         })
     }
+}
+
+/// Name and password for the endpoint, if any are configured.
+fn credential(host: Option<&HostSettings>) -> Result<Option<(String, String)>, String> {
+    let Some(host) = host else { return Ok(None) };
+    let username = host.username.clone().unwrap_or_else(|| USERNAME_DEFAULT.to_owned());
+    let password = host.password().map_err(|why| format!("fetcher.hosts: {why}"))?;
+    Ok(password.map(|password| (username, password)))
 }
 
 async fn next(what: &str, response: &mut Response) -> Result<Option<Bytes>, RepoError> {

@@ -56,6 +56,8 @@ impl Program {
             environment: self.environment(home.path().as_os_str().to_owned(), &pass),
             folder: home.path().to_owned(),
             input: input.into(),
+            // What the operator's program needs, only the operator knows.
+            port: None,
             limits: self.limits,
         };
         let said = match sealed.run().await {

@@ -1,4 +1,4 @@
-//! What is known of single hosts: credentials and authorities, read once.
+//! What is known of single hosts: credentials and authorities, as they are now.
 
 use std::collections::BTreeMap;
 use std::io;

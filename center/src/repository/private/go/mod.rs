@@ -7,6 +7,7 @@ mod home;
 mod hosts;
 mod verdict;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,9 +25,10 @@ use self::home::{FETCH_PREFIX, Home};
 use self::hosts::Hosts;
 use super::command::{Limits, RunError, Said, Sealed};
 use super::fetcher::{Download, Fetcher, Listing, Metadata};
+use super::incidents::unavailable;
 use super::pool::Pool;
-use super::settings::FetcherSettings;
-use crate::egress::Egress;
+use super::settings::{FetcherSettings, HostSettings};
+use crate::egress::{Egress, Pass};
 use crate::repository::RepoError;
 
 /// Largest `.info` and `.mod` that are read back from the module cache, in bytes.
@@ -36,7 +38,7 @@ const SMALL_BYTES_MAX: u64 = shared::module::zip::GOMOD_BYTES_MAX;
 pub(super) struct Go {
     program: PathBuf,
     vcs: String,
-    hosts: Hosts,
+    hosts: BTreeMap<String, HostSettings>,
     limits: Limits,
     folder: PathBuf,
     clones: Arc<Clones>,
@@ -64,13 +66,15 @@ impl Go {
     /// Keeps its clones below `folder`, which is this repository's alone.
     pub(super) fn new(settings: &FetcherSettings, folder: &Path, egress: Arc<Egress>) -> Result<Self, String> {
         let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+        // What is missing is said now, though each fetch reads anew: tokens are renewed.
+        Hosts::new(&settings.hosts)?;
         let time = settings.timeout.get();
         let clones = Clones::new(folder.join("vcs"), settings.cache_size_max.bytes(), time).map_err(failed)?;
         clones::remove_abandoned(folder, FETCH_PREFIX, time + Duration::from_hours(1)).map_err(failed)?;
         Ok(Self {
             program: settings.program.clone(),
             vcs: settings.vcs.clone(),
-            hosts: Hosts::new(&settings.hosts)?,
+            hosts: settings.hosts.clone(),
             limits: Limits {
                 time,
                 memory_bytes: settings.memory_max.bytes(),
@@ -88,7 +92,7 @@ impl Go {
         let _turn = self.pool.turn().await?;
         let pass = self.egress.pass();
         // A dozen small files: not worth a task, but other requests shall not wait for the disk.
-        let home = tokio::task::block_in_place(|| self.home(module, &pass)).map_err(|error| storage(&error))?;
+        let (hosts, home) = tokio::task::block_in_place(|| self.home(module, &pass))?;
         let words = arguments.iter().copied().chain(["--", wanted]);
         let sealed = Sealed {
             program: self.program.clone().into_os_string(),
@@ -96,6 +100,7 @@ impl Go {
             environment: home.environment.clone(),
             folder: home.work(),
             input: Bytes::new(),
+            port: Some(pass.address().port()),
             limits: self.limits,
         };
         let begun = tokio::time::Instant::now();
@@ -103,7 +108,7 @@ impl Go {
         if let Ok(said) = &said {
             self.clones.note_use(&said.errors);
         }
-        let result = self.judge(wanted, said, &pass);
+        let result = judge(wanted, said, &hosts, &pass);
         tracing::info!(
             what = wanted,
             seconds = begun.elapsed().as_secs_f64(),
@@ -120,34 +125,16 @@ impl Go {
         }
     }
 
-    fn home(&self, module: &ModulePath, pass: &crate::egress::Pass) -> std::io::Result<Home> {
+    fn home(&self, module: &ModulePath, pass: &Pass) -> Result<(Hosts, Home), RepoError> {
+        let hosts = Hosts::new(&self.hosts).map_err(|error| {
+            tracing::error!(%error, "a credential cannot be read");
+            unavailable(format!("{module}: a credential of the center's cannot be read"))
+        })?;
         let host = module.as_str().split('/').next().unwrap_or_default();
-        Home::new(&self.folder, &absolute(self.clones.folder())?, &self.hosts, host, pass, &self.vcs)
-    }
-
-    fn judge(&self, what: &str, said: Result<Said, RunError>, pass: &crate::egress::Pass) -> Result<Answer, RepoError> {
-        let incidents = pass.incidents();
-        let said = match said {
-            Ok(said) => said,
-            Err(RunError::Time(limit)) => {
-                tracing::warn!(what, ?incidents, "version control takes too long");
-                return Err(verdict::too_slow(what, limit, &incidents));
-            }
-            Err(error @ (RunError::Output | RunError::Io(_))) => {
-                tracing::error!(what, %error, "the go command cannot be run");
-                return Err(RepoError::Upstream(format!("{what}: the go command failed; see the center's log")));
-            }
-        };
-        let answer: Option<Answer> = serde_json::from_slice(&said.output).ok();
-        let stated = answer.as_ref().and_then(|answer| answer.error.as_ref()).map(text_of);
-        if let (Some(answer), Some(0), None) = (answer, said.code, &stated) {
-            return Ok(answer);
-        }
-        let text = stated.unwrap_or_else(|| verdict::error_of(&said.errors));
-        let error = verdict::judge(what, &text, &said.errors, &incidents);
-        let shown = self.hosts.without_secrets(&text).replace(pass.password(), "***");
-        tracing::warn!(what, verdict = %error, ?incidents, said = shown.trim(), "version control gave no answer");
-        Err(error)
+        let home = absolute(self.clones.folder())
+            .and_then(|clones| Home::new(&self.folder, &clones, &hosts, host, pass, &self.vcs))
+            .map_err(|error| storage(&error))?;
+        Ok((hosts, home))
     }
 
     /// Makes room for clones, behind the answer.
@@ -224,6 +211,32 @@ impl Fetcher for Go {
             folder,
         })
     }
+}
+
+/// What the command's words mean.
+fn judge(what: &str, said: Result<Said, RunError>, hosts: &Hosts, pass: &Pass) -> Result<Answer, RepoError> {
+    let incidents = pass.incidents();
+    let said = match said {
+        Ok(said) => said,
+        Err(RunError::Time(limit)) => {
+            tracing::warn!(what, ?incidents, "version control takes too long");
+            return Err(verdict::too_slow(what, limit, &incidents));
+        }
+        Err(error @ (RunError::Output | RunError::Io(_))) => {
+            tracing::error!(what, %error, "the go command cannot be run");
+            return Err(RepoError::Upstream(format!("{what}: the go command failed; see the center's log")));
+        }
+    };
+    let answer: Option<Answer> = serde_json::from_slice(&said.output).ok();
+    let stated = answer.as_ref().and_then(|answer| answer.error.as_ref()).map(text_of);
+    if let (Some(answer), Some(0), None) = (answer, said.code, &stated) {
+        return Ok(answer);
+    }
+    let text = stated.unwrap_or_else(|| verdict::error_of(&said.errors));
+    let error = verdict::judge(what, &text, &said.errors, &incidents);
+    let shown = hosts.without_secrets(&text).replace(pass.password(), "***");
+    tracing::warn!(what, verdict = %error, ?incidents, said = shown.trim(), "version control gave no answer");
+    Err(error)
 }
 
 /// An `.info` as `go` writes it.
