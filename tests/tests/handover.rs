@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use modtier_tests::frames::{DATA, END_STREAM, Frames, GOAWAY, HEADERS, WINDOW};
 use modtier_tests::raw::{self, address};
 use modtier_tests::{BuiltModule, Cluster, Module, Origin, Process, Web, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -225,4 +226,69 @@ async fn connections_are_still_accepted_while_a_load_balancer_takes_notice() {
     assert_eq!((service.get("readyz").await.status, service.get("healthz").await.status), (503, 200));
     cluster.edge.signal("TERM");
     assert!(cluster.edge.ended(Duration::from_secs(5)).await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_sigterm_a_connection_of_http2_is_told_and_its_download_ends() {
+    let origin = Origin::start().await;
+    let small = small();
+    origin.publish(&small);
+    let mut cluster = Cluster::of(&origin).edge_env("MODTIER_EDGE_H2C_LISTEN", "127.0.0.1:0").start().await;
+    assert_eq!(cluster.edge_web().get(&small.zip_path()).await.body, small.zip);
+    // Without a window the body waits here.
+    let mut client = Frames::connect(&cluster.h2c_url(), 0).await;
+    assert!(client.get(1, &format!("/{}", small.zip_path())).await);
+    let begun = client.until(WAIT_MAX, |frame| frame.kind == HEADERS).await;
+    assert_eq!(begun.last().map(|frame| (frame.kind, frame.stream)), Some((HEADERS, 1)), "{begun:?}");
+    cluster.edge.signal("TERM");
+    let told = client.until(Duration::from_secs(5), |frame| frame.kind == GOAWAY).await;
+    let told = told.last().filter(|frame| frame.kind == GOAWAY).expect("GOAWAY");
+    assert_eq!(told.payload[4..8], [0; 4], "NO_ERROR");
+    let window = u32::try_from(small.zip.len()).unwrap().to_be_bytes();
+    assert!(client.send(WINDOW, 0, 1, &window).await && client.send(WINDOW, 0, 0, &window).await);
+    let rest = client.until(Duration::from_secs(5), |frame| frame.kind == DATA && frame.flags & END_STREAM != 0).await;
+    let data = rest.iter().filter(|frame| frame.kind == DATA).flat_map(|frame| frame.payload.clone());
+    assert_eq!(data.collect::<Vec<u8>>(), small.zip);
+    assert!(cluster.edge.ended(Duration::from_secs(8)).await.success());
+}
+
+/// The socket on which systemd listens to a service.
+struct Manager(tokio::net::UnixDatagram);
+
+impl Manager {
+    /// What the service says next, line by line.
+    async fn told(&self) -> Vec<String> {
+        let mut text = vec![0; 4096];
+        let read = tokio::time::timeout(Duration::from_secs(30), self.0.recv(&mut text)).await;
+        let len = read.expect("the service says something").unwrap();
+        String::from_utf8_lossy(&text[..len]).lines().map(str::to_owned).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn systemd_is_told_of_start_reload_hand_over_and_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("notify");
+    let manager = Manager(tokio::net::UnixDatagram::bind(&socket).unwrap());
+    let origin = Origin::start().await;
+    let mut cluster = Cluster::of(&origin).edge_env("NOTIFY_SOCKET", &socket.display().to_string()).start().await;
+    assert_eq!(manager.told().await, ["READY=1"]);
+    cluster.edge.signal("HUP");
+    let reloading = manager.told().await;
+    // Without the time systemd would take a READY of before for the answer (sd_notify(3)).
+    assert!(reloading[0] == "RELOADING=1" && reloading[1].starts_with("MONOTONIC_USEC="), "{reloading:?}");
+    assert_eq!(manager.told().await, ["READY=1"]);
+    let old = cluster.hand_over_edge().await;
+    let main_pid = format!("MAINPID={}", cluster.edge.pid());
+    let mut told = Vec::new();
+    while !told.contains(&main_pid) {
+        told.extend(manager.told().await);
+    }
+    assert!(!told.contains(&"STOPPING=1".to_owned()), "the service goes on: {told:?}");
+    drop(old);
+    cluster.edge.signal("TERM");
+    while !told.contains(&"STOPPING=1".to_owned()) {
+        told.extend(manager.told().await);
+    }
+    assert!(cluster.edge.ended(Duration::from_secs(8)).await.success());
 }
