@@ -41,6 +41,7 @@ use shared::module::{ModulePath, Version};
 use shared::request::ModuleRequest;
 
 pub(crate) use self::build::Repositories;
+pub(crate) use self::parts::{Brought, Part};
 pub(crate) use self::private::place_of;
 pub(crate) use self::settings::{RepositoryKind, RepositorySettings, default_repositories};
 pub(crate) use self::verify::{Proof, TOOLCHAIN, Verdict, Verifier, VerifyError};
@@ -197,26 +198,6 @@ pub(crate) struct Upload {
     pub(crate) sha256: Digest,
 }
 
-/// What clients made for Artifactory send beside the zip, in any order.
-#[derive(Debug)]
-pub(crate) enum Part {
-    /// The `.info`: served if it came before the zip, otherwise only kept.
-    Info(Bytes),
-    /// The `.mod`, which must be the zip's.
-    Mod(Bytes),
-}
-
-/// A part of a version that an administrator brings from elsewhere.
-#[derive(Debug)]
-pub(crate) enum Brought {
-    /// The `.info`.
-    Info(Bytes),
-    /// The `.mod`.
-    Mod(Bytes),
-    /// The zip.
-    Zip(Upload),
-}
-
 /// A published version.
 #[derive(Debug, Clone)]
 pub(crate) struct Published {
@@ -343,47 +324,6 @@ impl Repository {
             return Err(RepoError::Blocked(format!("{module} belongs to repository {owner:?}")));
         }
         local.publish(module, version, upload, expected).await
-    }
-
-    /// Takes a part that belongs to a module zip, which was or will be published. Returns once it is on disk.
-    pub(crate) async fn attach(&self, module: &ModulePath, version: &Version, part: Part) -> Result<(), RepoError> {
-        self.deployment()?.attach(module, version, part).await
-    }
-
-    /// Takes a part of a version that was brought from elsewhere, under the same proofs as if it had been published or fetched here.
-    /// Whether it was new. A local repository takes the parts as publishing does; a virtual one takes nothing, as it would
-    /// have to guess whose it is.
-    pub(crate) async fn take_in(
-        &self,
-        module: &ModulePath,
-        version: &Version,
-        part: Brought,
-    ) -> Result<bool, RepoError> {
-        match (&self.inner, part) {
-            (Inner::Remote(remote), part) => remote.take_in(module, version, part).await,
-            (Inner::Local(local), Brought::Info(body)) => {
-                local.attach(module, version, Part::Info(body)).await.map(|()| true)
-            }
-            (Inner::Local(local), Brought::Mod(body)) => {
-                local.attach(module, version, Part::Mod(body)).await.map(|()| true)
-            }
-            (Inner::Local(_), Brought::Zip(upload)) => {
-                self.publish(module, version, upload, None).await.map(|published| published.created)
-            }
-            (Inner::Private(_), _) => Err(RepoError::NotWritable(format!(
-                "repository {:?} is a private one; what it has comes from version control",
-                self.name
-            ))),
-            (Inner::Virtual(_), _) => Err(RepoError::NotWritable(format!(
-                "repository {:?} is a virtual one; name the member that is to hold it",
-                self.name
-            ))),
-        }
-    }
-
-    /// The name of the local repository that takes what is published here.
-    pub(crate) fn deployment_name(&self) -> Result<&str, RepoError> {
-        Ok(&self.deployment()?.name)
     }
 
     /// Removes a version for good, unless restored: it is gone from lists, and a local repository answers it as gone, a

@@ -1,4 +1,6 @@
-//! The parts that clients made for Artifactory send beside a zip: a `.mod` and an `.info`, in any order.
+//! The parts of a version that come one by one: what clients made for Artifactory send, and what an administrator brings.
+//!
+//! Beside a zip come a `.mod` and an `.info`, in any order.
 //!
 //! A version is visible once its zip is in, and everything that is served of it is in that one commit. So a part that comes
 //! first waits among the version's properties; an `.info` that comes later stays there.
@@ -11,7 +13,27 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::local::Local;
-use super::{Part, RepoError};
+use super::{Inner, RepoError, Repository, Upload};
+
+/// What clients made for Artifactory send beside the zip, in any order.
+#[derive(Debug)]
+pub(crate) enum Part {
+    /// The `.info`: served if it came before the zip, otherwise only kept.
+    Info(Bytes),
+    /// The `.mod`, which must be the zip's.
+    Mod(Bytes),
+}
+
+/// A part of a version that an administrator brings from elsewhere.
+#[derive(Debug)]
+pub(crate) enum Brought {
+    /// The `.info`.
+    Info(Bytes),
+    /// The `.mod`.
+    Mod(Bytes),
+    /// The zip.
+    Zip(Upload),
+}
 
 /// What of an `.info` must be right.
 #[derive(Deserialize)]
@@ -19,6 +41,49 @@ use super::{Part, RepoError};
 struct Info {
     version: String,
     time: Option<String>,
+}
+
+impl Repository {
+    /// Takes a part that belongs to a module zip, which was or will be published. Returns once it is on disk.
+    pub(crate) async fn attach(&self, module: &ModulePath, version: &Version, part: Part) -> Result<(), RepoError> {
+        self.deployment()?.attach(module, version, part).await
+    }
+
+    /// Takes a part of a version that was brought from elsewhere, under the same proofs as if it had been published or fetched here.
+    /// Whether it was new. A local repository takes the parts as publishing does; a virtual one takes nothing, as it would
+    /// have to guess whose it is.
+    pub(crate) async fn take_in(
+        &self,
+        module: &ModulePath,
+        version: &Version,
+        part: Brought,
+    ) -> Result<bool, RepoError> {
+        match (&self.inner, part) {
+            (Inner::Remote(remote), part) => remote.take_in(module, version, part).await,
+            (Inner::Local(local), Brought::Info(body)) => {
+                local.attach(module, version, Part::Info(body)).await.map(|()| true)
+            }
+            (Inner::Local(local), Brought::Mod(body)) => {
+                local.attach(module, version, Part::Mod(body)).await.map(|()| true)
+            }
+            (Inner::Local(_), Brought::Zip(upload)) => {
+                self.publish(module, version, upload, None).await.map(|published| published.created)
+            }
+            (Inner::Private(_), _) => Err(RepoError::NotWritable(format!(
+                "repository {:?} is a private one; what it has comes from version control",
+                self.name
+            ))),
+            (Inner::Virtual(_), _) => Err(RepoError::NotWritable(format!(
+                "repository {:?} is a virtual one; name the member that is to hold it",
+                self.name
+            ))),
+        }
+    }
+
+    /// The name of the local repository that takes what is published here.
+    pub(crate) fn deployment_name(&self) -> Result<&str, RepoError> {
+        Ok(&self.deployment()?.name)
+    }
 }
 
 impl Local {

@@ -7,6 +7,13 @@ use crate::shell::{Said, center, write};
 /// Nobody listens there.
 const NOWHERE: &str = "http://127.0.0.1:1";
 
+/// A center that asks nobody.
+const OFFLINE: &str = "repositories:
+  golang-local: {}
+  golang-remote: {type: remote, offline: true}
+  golang-virtual: {type: virtual, members: [golang-local, golang-remote], default_deployment: golang-local}
+";
+
 fn offline() -> ClusterBuilder {
     Cluster::with_upstream(NOWHERE)
 }
@@ -38,7 +45,10 @@ async fn public_modules_cross_the_gap_with_their_proofs() {
         let said = export(&online, &["--modules", &list, "--output", &bundle]);
         assert!(said.code == 0 && said.out.contains("3 versions, 3 with proofs of sum.golang.org"), "{said:?}");
     }
-    let gap = offline().verify(true).sumdb_names(sum).start().await;
+    write(folder.path(), "center.yaml", OFFLINE);
+    let settings = folder.path().join("center.yaml").display().to_string();
+    let gap = Cluster::with_upstream("").center_arg("--config").center_arg(&settings);
+    let gap = gap.verify(true).sumdb_names(sum).start().await;
     let said = import(&gap, "golang-remote", &[&bundle]);
     assert!(said.code == 0 && said.out.starts_with("3 imported, 0 held before, 0 failed"), "{said:?}");
     let said = import(&gap, "golang-remote", &[&bundle]);
@@ -46,6 +56,10 @@ async fn public_modules_cross_the_gap_with_their_proofs() {
     // The go command proves everything itself, by what the offline center has of the database.
     let go = GoClient::new(&format!("{}/api/go/golang-virtual", gap.center_url())).with_public_sumdb();
     go.ok(&["mod", "download", "rsc.io/quote@v1.5.2", "rsc.io/sampler@v1.3.0"]).await;
+    assert_eq!(go.ok(&["list", "-m", "-versions", "rsc.io/quote"]).await.stdout.trim(), "rsc.io/quote v1.5.2");
+    assert_eq!(go.ok(&["list", "-m", "rsc.io/quote@latest"]).await.stdout.trim(), "rsc.io/quote v1.5.2");
+    let head = gap.repository_web("golang-virtual").get("sumdb/sum.golang.org/latest").await;
+    assert!(head.status == 200 && head.text().starts_with("go.sum database tree\n"), "{}", head.text());
 
     // Without the proofs, a center that verifies takes nothing on trust.
     let doubting = offline().verify(true).sumdb_names(sum).start().await;
