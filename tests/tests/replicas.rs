@@ -35,7 +35,8 @@ impl Shared {
     async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let objects = ObjectServer::s3(&dir.path().join("objects")).await;
-        let options: String = objects.options().iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+        let line = |(name, value): (&str, String)| format!("{name}={value}\n");
+        let options = objects.options().into_iter().map(line).collect::<Vec<_>>().concat();
         std::fs::write(dir.path().join("options"), options).unwrap();
         Self { database: PostgresServer::start().await, objects, dir }
     }

@@ -32,7 +32,7 @@ async fn a_start_and_a_manifest_do_not_cost_what_everything_costs() {
         [("start", small.start, large.start), ("manifest of one changed module", small.manifest, large.manifest)]
     {
         let growth = large.as_secs_f64() / small.as_secs_f64();
-        println!("{what}: {few} versions {small:.1?}, {many} versions {large:.1?}, {growth:.1} times as much");
+        println!("| {what} | {few}: {small:.1?} | {many}: {large:.1?} | {growth:.1} |");
         // A hundred times as much would be linear; what is measured in milliseconds needs room for chance.
         assert!(growth < 50.0 || large < Duration::from_millis(50), "{what} grows by {growth:.0}");
     }
