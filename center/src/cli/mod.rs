@@ -7,6 +7,7 @@ mod carry;
 mod client;
 mod doctor;
 mod publish;
+mod upkeep;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use shared::cli::{EXIT_FAILED, EXIT_USAGE, fail};
 use self::carry::{Export, Import};
 use self::doctor::Doctor;
 use self::publish::Publish;
+use self::upkeep::{Collect, Verify};
 use crate::BINARY;
 use crate::egress::ConnectArguments;
 use crate::sealed::SealedArguments;
@@ -43,6 +45,10 @@ pub(crate) enum Command {
     Import(Import),
     /// Walk the steps of a request for a module, in a running center, and say where they stop
     Doctor(Doctor),
+    /// Remove bodies that nothing refers to from a running center's storage, and with --retention what its rules let go
+    Gc(Collect),
+    /// Read and hash everything that a running center holds
+    Verify(Verify),
     /// What ssh is told to reach its hosts by
     #[command(hide = true)]
     EgressConnect(ConnectArguments),
@@ -63,6 +69,10 @@ pub(crate) enum Errand {
     Import(Box<Import>),
     /// See [`Doctor`]; with the configuration file, if one is named.
     Doctor(Doctor, Option<PathBuf>),
+    /// See [`Collect`].
+    Gc(Collect, Option<PathBuf>),
+    /// See [`Verify`].
+    Verify(Verify, Option<PathBuf>),
 }
 
 /// Runs it and prints what it returns.
@@ -72,15 +82,9 @@ pub(crate) fn run(errand: Errand) -> ExitCode {
         Errand::Publish(publish) => block_on(publish.run()),
         Errand::Export(export) => block_on(export.run()),
         Errand::Import(import) => block_on(import.run()),
-        Errand::Doctor(doctor, config) => {
-            return match block_on(doctor.run(config.as_deref())) {
-                Ok((printed, is_well)) => {
-                    let _ = std::io::stdout().lock().write_all(printed.as_bytes());
-                    if is_well { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) }
-                }
-                Err(error) => fail(BINARY, EXIT_USAGE, &format_args!("{error:#}")),
-            };
-        }
+        Errand::Gc(collect, config) => block_on(collect.run(config.as_deref())),
+        Errand::Doctor(doctor, config) => return judge(block_on(doctor.run(config.as_deref()))),
+        Errand::Verify(verify, config) => return judge(block_on(verify.run(config.as_deref()))),
     };
     match done {
         Ok(printed) => {
@@ -89,6 +93,17 @@ pub(crate) fn run(errand: Errand) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => fail(BINARY, EXIT_FAILED, &format_args!("{error:#}")),
+    }
+}
+
+/// The exit code of an examination: 0 all is well, 1 it is not, 2 it could not be made.
+fn judge(examined: anyhow::Result<(String, bool)>) -> ExitCode {
+    match examined {
+        Ok((printed, is_well)) => {
+            let _ = std::io::stdout().lock().write_all(printed.as_bytes());
+            if is_well { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) }
+        }
+        Err(error) => fail(BINARY, EXIT_USAGE, &format_args!("{error:#}")),
     }
 }
 

@@ -6,3 +6,4 @@ mod packing;
 mod publishing;
 mod serving;
 mod shell;
+mod upkeep;

@@ -43,11 +43,21 @@ async fn served(center: &Center) -> Served {
 
 /// Sends raw bytes and reads until the other side closes or resets.
 async fn exchange(address: &str, request: &str) -> Vec<u8> {
+    exchange_in_two(address, request, || {}).await
+}
+
+/// The same; `begun` is called when the first bytes are there, or will never be.
+async fn exchange_in_two(address: &str, request: &str, begun: impl FnOnce()) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut received = Vec::new();
-    // A reset after some bytes is an error here; the bytes are kept.
-    let _ = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut received)).await.unwrap();
+    let reading = async {
+        // A reset after some bytes is an error here; the bytes are kept.
+        let _ = stream.read_buf(&mut received).await;
+        begun();
+        let _ = stream.read_to_end(&mut received).await;
+    };
+    tokio::time::timeout(Duration::from_secs(20), reading).await.unwrap();
     received
 }
 
@@ -61,10 +71,11 @@ async fn a_broken_fill_has_no_last_chunk_and_no_full_length() {
     let served = served(&center).await;
     for headers in ["", "TE: trailers\r\n"] {
         let path = "/api/go/golang-virtual/a.test/b/@v/v1.0.0.zip";
-        // Without `Connection: close`: only the broken body may end the connection.
-        let received =
-            exchange(&served.address, &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: TE\r\n{headers}\r\n"))
-                .await;
+        // Without `Connection: close`: only the broken body may end the connection. The rest of the body comes when the client has
+        // the first of it: a fill that fails before that is refused with a status.
+        let open = upstream.hold_after(300_000);
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: TE\r\n{headers}\r\n");
+        let received = exchange_in_two(&served.address, &request, || open.send(true).unwrap()).await;
         assert!(received.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&received[..40]));
         assert!(!received.ends_with(b"0\r\n\r\n"), "{headers:?}: a clean end");
         assert!(received.len() < bad.len(), "{headers:?}: {} bytes", received.len());
