@@ -25,6 +25,8 @@ use crate::store::Listed;
 
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1000;
+/// The list of modules and versions ends its page early where modules have very many versions.
+const CATALOG_LINES: usize = 10_000;
 /// As the public index.
 const INDEX_MAX: usize = 2000;
 
@@ -107,13 +109,17 @@ pub(crate) async fn public(
         return Ok(pages::catalog(&page, prefix, parameters.text("q").unwrap_or_default()));
     }
     let page = finding::page(&app.store, &scope, prefix, &after, size).await?;
-    let mut modules = Vec::new();
+    let (mut modules, mut next) = (Vec::new(), page.next.as_deref());
     for module in &page.modules {
         let found = finding::versions(&app.store, &scope, module).await?;
         let there = found.into_iter().filter(|version| !version.removed);
         modules.extend(there.map(|version| json!({ "module": module, "version": version.version })));
+        if modules.len() >= CATALOG_LINES {
+            next = Some(module);
+            break;
+        }
     }
-    Ok(Json(json!({ "modules": modules, "next": page.next.as_deref().map(token).unwrap_or_default() })).into_response())
+    Ok(Json(json!({ "modules": modules, "next": next.map(token).unwrap_or_default() })).into_response())
 }
 
 /// `GET /index?since=&limit=&repo=`: versions as they came, one JSON object a line, as the public index.

@@ -63,7 +63,7 @@ async fn dispatch(app: &Arc<App>, path: &str, request: Request, route: &mut Rout
             match Asked::parse(rest)? {
                 Asked::Sumdb(asked) => {
                     *route = Route("sumdb");
-                    sumdb::answer(app, &asked, &request).await
+                    sumdb::answer(app, repository, &asked, &request).await
                 }
                 Asked::Module(asked) => {
                     *route = Route(asked.artefact.kind().as_str());

@@ -3,10 +3,12 @@
 use axum::response::Response;
 use http::request::Parts;
 use shared::artefact::CACHE_CONTROL_IMMUTABLE;
+use shared::module::ModulePath;
 use shared::request::{SumdbPart, SumdbRequest};
 
 use crate::app::App;
 use crate::error::Failure;
+use crate::repository::Repository;
 use crate::respond;
 
 /// The content type and lifetime of each part.
@@ -19,9 +21,16 @@ const fn policy(part: &SumdbPart) -> (&'static str, &'static str) {
     }
 }
 
-/// Answers one request for a checksum database. The name of a module that some repository here owns goes nowhere.
-pub(super) async fn answer(app: &App, asked: &SumdbRequest, request: &Parts) -> Result<Response, Failure> {
-    let is_private = |module: &_| app.repositories.iter().any(|repository| repository.owner_of(module).is_some());
+/// Answers one request for a checksum database. The name of a module that some repository here owns goes nowhere, nor that of
+/// one for which the asked repository answers nothing.
+pub(super) async fn answer(
+    app: &App,
+    repository: &Repository,
+    asked: &SumdbRequest,
+    request: &Parts,
+) -> Result<Response, Failure> {
+    let is_owned = |module: &_| app.repositories.iter().any(|repository| repository.owner_of(module).is_some());
+    let is_private = |module: &ModulePath| is_owned(module) || !repository.is_in_scope(module);
     let answer = app.sumdb.answer(asked, is_private).await?;
     let (content_type, cache_control) = policy(&asked.part);
     Ok(respond::small(request, answer.body, content_type, cache_control, if answer.held { "HIT" } else { "MISS" }))

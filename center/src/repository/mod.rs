@@ -298,8 +298,17 @@ impl Repository {
         }
     }
 
+    /// Whether the patterns here, and those of some member, let a module through.
+    pub(crate) fn is_in_scope(&self, module: &ModulePath) -> bool {
+        let below = || match &self.inner {
+            Inner::Local(_) | Inner::Private(_) | Inner::Remote(_) => true,
+            Inner::Virtual(virtual_) => virtual_.members.iter().any(|member| member.is_in_scope(module)),
+        };
+        self.scope.contains(module.as_str()) && below()
+    }
+
     fn require_in_scope(&self, module: &ModulePath) -> Result<(), RepoError> {
-        if self.scope.contains(module) {
+        if self.scope.contains(module.as_str()) {
             return Ok(());
         }
         Err(RepoError::Blocked(format!("{module} is not among what repository {:?} answers for", self.name)))
@@ -386,9 +395,16 @@ impl Repository {
         }
     }
 
-    /// Whether one of the local and remote repositories may answer for a module at all, by who owns it.
+    /// Whether one of the repositories below may answer here for a module at all: by who owns it, and by the patterns of all on
+    /// the way to it.
     pub(crate) fn lets_answer(&self, leaf: &str, module: &str) -> bool {
-        self.owners.may_answer(leaf, module)
+        let may = || match &self.inner {
+            Inner::Local(_) | Inner::Private(_) | Inner::Remote(_) => {
+                self.name == leaf && self.owners.may_answer(leaf, module)
+            }
+            Inner::Virtual(virtual_) => virtual_.members.iter().any(|member| member.lets_answer(leaf, module)),
+        };
+        self.scope.contains(module) && may()
     }
 
     /// The local repository that takes what is published here.

@@ -131,12 +131,15 @@ impl Owners {
         };
         let owners = claims.iter().map(|(name, claim)| (name.as_str(), claim));
         let owners: Vec<_> = owners.filter(|(name, claim)| covers(name, claim)).collect();
-        let is_group = |(_, claim): &(&str, &Claim)| matches!(claim.holder, Holder::Group(_));
-        if owners.iter().all(is_group) {
-            return of(&owners);
-        }
-        let leaves: Vec<_> = owners.into_iter().filter(|owner| !is_group(owner)).collect();
-        of(&leaves)
+        // What belongs to this house belongs to no remote repository, however wide that one's claim is.
+        let rank = |claim: &Claim| match claim.holder {
+            Holder::Own => 2,
+            Holder::Open => 1,
+            Holder::Group(_) => 0,
+        };
+        let nearest = owners.iter().map(|(_, claim)| rank(claim)).max().unwrap_or_default();
+        let owners: Vec<_> = owners.into_iter().filter(|(_, claim)| rank(claim) == nearest).collect();
+        of(&owners)
     }
 }
 
@@ -195,6 +198,16 @@ mod tests {
         assert!(owners.may_answer("partner", "partner.test/x"));
         assert!(!owners.may_answer("public", "partner.test/x"));
         assert!(owners.may_answer("partner", "example.com/x") && owners.may_answer("public", "example.com/x"));
+    }
+
+    #[test]
+    fn what_belongs_to_the_house_is_asked_of_no_remote_however_wide_its_claim() {
+        let owners = Owners::default();
+        owners.add_open("public", &patterns("github.com"));
+        owners.add("corp", &patterns("github.com/corp/*"));
+        assert!(owners.may_answer("corp", "github.com/corp/secret"));
+        assert!(!owners.may_answer("public", "github.com/corp/secret"));
+        assert!(owners.may_answer("public", "github.com/other/x"));
     }
 
     #[test]

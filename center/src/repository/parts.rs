@@ -58,6 +58,7 @@ impl Repository {
         version: &Version,
         part: Brought,
     ) -> Result<bool, RepoError> {
+        self.require_in_scope(module)?;
         match (&self.inner, part) {
             (Inner::Remote(remote), part) => remote.take_in(module, version, part).await,
             (Inner::Local(local), Brought::Info(body)) => {

@@ -95,7 +95,7 @@ impl Virtual {
                 None => Ok(members),
             };
         }
-        let candidates: Vec<_> = members.into_iter().filter(|member| member.scope.contains(module)).collect();
+        let candidates: Vec<_> = members.into_iter().filter(|member| member.scope.contains(module.as_str())).collect();
         if candidates.is_empty() {
             // Not "not found": that would send `go` elsewhere with a name that is blocked here.
             return Err(RepoError::Blocked(format!("{module} is not among what any source answers for")));

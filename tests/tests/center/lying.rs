@@ -58,15 +58,7 @@ fn zips(module: &BuiltModule) -> Vec<(&'static str, Fault)> {
         ("names that differ in case", zip_of(vec![file("x.go", b"x"), file("X.go", b"y")])),
         ("absolute name", zip_of(vec![RawFile::new("/etc/passwd", b"x")])),
         ("parent in a name", zip_of(vec![file("../../x.go", b"x")])),
-        ("another go.mod inside", Fault::Replace(other_gomod().zip)),
     ]
-}
-
-fn other_gomod() -> BuiltModule {
-    Module::new("example.com/a", "v1.0.0")
-        .go_mod("module example.com/a\n\nrequire example.com/evil v1.0.0\n")
-        .package()
-        .build()
 }
 
 fn pages() -> Vec<(&'static str, Fault)> {
@@ -94,7 +86,6 @@ async fn whatever_an_upstream_sends_instead_is_not_kept_and_the_next_request_hea
     let module = Module::new("example.com/a", "v1.0.0").go_mod(GO_MOD).package().ballast(30_000, 1).build();
     origin.publish(&module);
     origin.fault("login", answer("Content-Type: text/html\r\n", "<html>log in</html>"));
-    // The go.mod is known before the zip, so that the zip can contradict it.
     let endless = |text: &'static str| ("endless", Fault::Endless(Bytes::from(text.repeat(20_000))));
     let long_list = list_of(2_000_000);
     let artefacts = [

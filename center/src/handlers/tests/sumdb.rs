@@ -86,6 +86,23 @@ async fn a_private_name_is_not_sent_to_any_database() {
 }
 
 #[tokio::test]
+async fn a_name_for_which_nothing_is_answered_is_not_sent_either() {
+    let (base, served) = serve(Log::of(3, ""), signing_key(1)).await;
+    let center = Center::with(|config| {
+        config.sumdb.names = vec![public_key_text(NAME, &signing_key(1))];
+        config.sumdb.upstreams.insert(NAME.to_owned(), base.clone());
+        for name in ["golang-remote", "golang-local"] {
+            let repository = config.repositories.get_mut(name).unwrap();
+            repository.exclude = shared::module::Patterns::new(["m.test/m1".to_owned()]).unwrap();
+        }
+    })
+    .await;
+    let answer = center.get(&format!("{BASE}/{NAME}/lookup/m.test/m1@v1.0.0")).await;
+    assert_eq!((answer.status, served.asked("lookup/m.test/m1@v1.0.0")), (StatusCode::FORBIDDEN, 0));
+    assert_eq!(center.get(&format!("{BASE}/{NAME}/lookup/m.test/m2@v1.0.0")).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn an_error_page_is_not_kept_as_a_tile() {
     let (base, served) = serve(Log::of(300, ""), signing_key(1)).await;
     let center = over(&base, false).await;

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use shared::fill::{FillWriter, Spooled};
 use shared::module::zip::{ZIP_BYTES_MAX, ZipError, ZipSummary, verify_zip};
-use shared::module::{ModulePath, Version, gomod, h1};
+use shared::module::{ModulePath, Version};
 use shared::request::ModuleRequest;
 
 use super::immutable::note_lie;
 use super::{Remote, finish};
 use crate::repository::figures::Refusal;
 use crate::repository::publish::blocking;
-use crate::repository::{FillHead, Proof, RepoError, Verdict};
+use crate::repository::{FillHead, Proof, RepoError, TOOLCHAIN, Verdict};
 use crate::store::{NewBody, to_ms};
 use crate::upstream::{describe, too_large};
 
@@ -50,7 +50,9 @@ impl Remote {
             return Err(too_large(&what, ZIP_BYTES_MAX));
         }
         let (modified, sender) = (incoming.modified(), incoming.sender());
-        let unverified = self.verifier.is_away(&request.module, version).await;
+        // The name of an owned path goes to no database, not even to see whether that is there.
+        let owned = request.module.as_str() != TOOLCHAIN && self.owners.owner_of(&request.module).is_some();
+        let unverified = !owned && self.verifier.is_away(&request.module, version).await;
         // Not before the first piece: until then another attempt may find another length.
         let mut first = incoming.chunk().await?;
         writer.head(FillHead { len: announced, modified, unverified });
@@ -87,8 +89,6 @@ impl Remote {
             // Whoever reads it must have been told so before the first byte.
             return if unverified { Ok(()) } else { Err(Self::database_away(&request.module, version)) };
         }
-        // The database has both hashes; without it, the zip says what its go.mod is.
-        let mod_h1 = (verdict == Verdict::NotCovered).then(|| mod_h1_of(&request.module, summary.gomod.as_deref()));
         let body = match &spooled {
             Spooled::Memory(bytes) => NewBody::Memory(bytes.clone()),
             Spooled::File { path, len, digest, .. } => {
@@ -101,10 +101,6 @@ impl Remote {
         let (this, module, of, h1) = (Arc::clone(self), request.module.clone(), version.clone(), summary.h1);
         self.commit_part(request, version, placed, move |draft, placed| {
             this.same_identity(&module, &of, draft.identity.zip_h1.as_deref(), Proof::Zip { h1: &h1 })?;
-            if let Some(mod_h1) = &mod_h1 {
-                this.same_identity(&module, &of, draft.identity.mod_h1.as_deref(), Proof::Mod { h1: mod_h1 })?;
-                draft.identity.mod_h1 = Some(mod_h1.clone());
-            }
             draft.identity.zip_h1 = Some(h1.clone());
             draft.record.zip = Some(placed.stored);
             Ok(())
@@ -144,13 +140,5 @@ impl Remote {
                 Err(refusal)
             }
         }
-    }
-}
-
-/// The hash of the go.mod that belongs to a zip: the one in it, or the one that is made up where there is none.
-fn mod_h1_of(module: &ModulePath, inside: Option<&[u8]>) -> String {
-    match inside {
-        Some(body) => h1::hash1_gomod(body),
-        None => h1::hash1_gomod(gomod::synthesized(module).as_bytes()),
     }
 }
