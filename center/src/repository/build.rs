@@ -64,22 +64,10 @@ impl Repositories {
         before: Option<&Self>,
     ) -> Result<Self, BuildError> {
         let owners = Arc::new(before.map_or_else(Owners::default, |before| Owners::new(before.owners.published())));
-        for (name, settings) in settings {
+        for name in settings.keys() {
             store.open_log(name).await?;
-            if settings.kind == RepositoryKind::Local && !owners.knows_published(name) {
-                // What was once published stays owned, also when every version of it is tombstoned.
-                let mut published = BTreeSet::new();
-                store
-                    .for_each_module(name, |module| {
-                        published.insert(module.to_owned());
-                    })
-                    .await?;
-                owners.know_published(name, published);
-            }
         }
-        if before.is_none() {
-            follow_replicas(store, owners.published());
-        }
+        learn_published(settings, store, &owners, before.is_none()).await?;
         let has_private = settings.values().any(|settings| settings.kind == RepositoryKind::Private);
         let egress =
             if has_private { Some(Arc::new(Egress::start(egress).map_err(BuildError::Egress)?)) } else { None };
@@ -315,6 +303,49 @@ impl Parts<'_> {
         }
         logs
     }
+}
+
+/// Learns what was published to the local repositories that are new. Other replicas are followed (`is_first`: from now on) before
+/// anything is read: what they publish behind the reading is told.
+async fn learn_published(
+    settings: &BTreeMap<String, RepositorySettings>,
+    store: &Store,
+    owners: &Owners,
+    is_first: bool,
+) -> Result<(), StoreError> {
+    let locals = settings.iter().filter(|(_, settings)| settings.kind == RepositoryKind::Local).map(|(name, _)| name);
+    let new: Vec<&String> = locals.filter(|name| !owners.knows_published(name)).collect();
+    for name in &new {
+        // Only what has an entry is followed.
+        owners.know_published(name, BTreeSet::new());
+    }
+    if is_first {
+        follow_replicas(store, owners.published());
+    }
+    let read = read_published(&new, store, owners).await;
+    if read.is_err() {
+        // Whoever builds next must not take what was not read for nothing.
+        let published = owners.published();
+        let mut published = published.write();
+        for name in new {
+            published.remove(name);
+        }
+    }
+    read
+}
+
+async fn read_published(names: &[&String], store: &Store, owners: &Owners) -> Result<(), StoreError> {
+    for name in names {
+        // What was once published stays owned, also when every version of it is tombstoned.
+        let mut published = BTreeSet::new();
+        store
+            .for_each_module(name, |module| {
+                published.insert(module.to_owned());
+            })
+            .await?;
+        owners.know_published(name, published);
+    }
+    Ok(())
 }
 
 /// What is published at another replica is owned from then on here too, and the manifests follow. Behind: the head that tells of it

@@ -34,7 +34,7 @@ pub(crate) struct Finding {
 pub(crate) enum Outcome {
     /// Nothing was tried.
     Reported,
-    /// It was fetched again.
+    /// It was fetched again, or written anew by somebody else.
     Healed,
     /// It could not be had again: the reason.
     Lost(String),
@@ -51,11 +51,17 @@ impl Repositories {
     ) -> Result<Vec<Finding>, RepoError> {
         let mut findings = Vec::new();
         for damaged in store.verify(progress).await? {
-            if heal {
+            // Finding all of them takes hours, in which a publish or a fill may have written this one anew.
+            let is_whole = heal && store.examine(&damaged.stored).await?.is_none();
+            if heal && !is_whole {
                 store.withdraw(&damaged).await?;
             }
             for referrer in &damaged.referrers {
-                let outcome = if heal { self.heal(store, &damaged, referrer).await? } else { Outcome::Reported };
+                let outcome = match (heal, is_whole) {
+                    (false, _) => Outcome::Reported,
+                    (true, true) => Outcome::Healed,
+                    (true, false) => self.heal(store, &damaged, referrer).await?,
+                };
                 let Referrer { repository, module, name } = referrer.clone();
                 tracing::error!(
                     target: "audit", repository, module, name, sha256 = %damaged.stored.digest, damage = ?damaged.damage, ?outcome,
@@ -162,5 +168,27 @@ mod tests {
         setup.publish("example.com/own", "v1.0.0", &own).await.unwrap();
         assert_eq!(setup.get("virtual", "example.com/own/@v/v1.0.0.zip").await.unwrap(), own);
         assert_eq!(verify(true).await, []);
+    }
+
+    #[tokio::test]
+    async fn what_was_written_anew_since_it_was_found_is_kept() {
+        let origin = Origin::start().await;
+        let setup = Setup::over(&origin).await;
+        let own = module_zip("example.com/own", "v1.0.0", "module example.com/own\n", &filler(90_000));
+        setup.publish("example.com/own", "v1.0.0", &own).await.unwrap();
+        let hex = Digest::of(&own).hex();
+        let path = setup.directory.path().join("data/blobs").join(&hex[..2]).join(&hex);
+        let mut bytes = own.to_vec();
+        bytes[50_000] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let write_anew = |done: u64, all: u64| {
+            if done == all {
+                std::fs::write(&path, &own).unwrap();
+            }
+        };
+        let found = setup.repositories.verify(&setup.store, true, write_anew).await.unwrap();
+        let outcomes: Vec<_> = found.into_iter().map(|finding| finding.outcome).collect();
+        assert_eq!(outcomes, [Outcome::Healed]);
+        assert_eq!(setup.get("local", "example.com/own/@v/v1.0.0.zip").await.unwrap(), own);
     }
 }

@@ -71,7 +71,7 @@ impl Local {
     ) -> Result<Published, RepoError> {
         let bodies = [candidate.info.clone(), candidate.gomod.clone(), candidate.zip.clone()];
         let what = format!("{module}@{version}");
-        let (mut created, mut created_ms) = (false, 0);
+        let (mut created, mut created_ms, mut recorded) = (false, 0, [None; 3]);
         let was_owned = self.owners.owns(&self.name, module.as_str());
         let decide = |draft: &mut Draft| {
             let decision = decide(&what, version, &candidate, draft).inspect_err(|_| {
@@ -81,6 +81,7 @@ impl Local {
                 }
             })?;
             (created, created_ms) = (decision == Decision::Write, draft.record.created_ms);
+            recorded = [draft.record.info, draft.record.gomod, draft.record.zip];
             if decision == Decision::Write {
                 // Before anybody can see the version, so that no request slips to a remote repository.
                 self.owners.claim(&self.name, module.as_str());
@@ -88,11 +89,32 @@ impl Local {
             Ok::<_, RepoError>(decision)
         };
         self.store.commit_version(self.subject(module), version.as_str(), &bodies, decide).await?;
+        if !created {
+            self.put_back(version, &bodies, (&recorded, created_ms)).await?;
+        }
         if created && !was_owned {
             self.store.renew_manifests(module.as_str()).await?;
         }
         let (sha256, h1) = (candidate.zip.stored.digest, candidate.h1);
         Ok(Published { created, sha256, h1, time: from_ms(created_ms), repository: self.name.clone() })
+    }
+
+    /// Heals what is lost of a version that was published again with the same bytes. Its `.info`, if none was sent, is that of
+    /// then.
+    async fn put_back(
+        &self,
+        version: &Version,
+        bodies: &[Placed],
+        (recorded, created_ms): (&[Option<Stored>], u64),
+    ) -> Result<(), RepoError> {
+        let info = self.store.place(NewBody::Memory(info_of(version, created_ms)), created_ms).await?;
+        for body in bodies.iter().chain([&info]) {
+            // Nobody refers to an `.info` of now.
+            if recorded.iter().flatten().any(|stored| stored.digest == body.stored.digest) {
+                self.store.put_back(body).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Tombstones a version. Doing it again changes nothing.

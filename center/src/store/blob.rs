@@ -231,6 +231,16 @@ impl Store {
         Ok(Placed { stored, small: Some(bytes) })
     }
 
+    /// Writes a small body anew to which a record refers already, if it is lost or damaged: a commit that has nothing to write does
+    /// not carry it. When this returns it is on disk.
+    pub(crate) async fn put_back(&self, placed: &Placed) -> Result<(), StoreError> {
+        let Some(bytes) = placed.small.clone() else { return Ok(()) };
+        if self.examine(&placed.stored).await?.is_none() {
+            return Ok(());
+        }
+        self.inner.engine.put(family::SMALL, placed.stored.digest.hex().as_bytes(), bytes, true).await
+    }
+
     /// A small body. None if it is missing: the caller fetches it again.
     pub(crate) async fn small(&self, digest: &Digest) -> Result<Option<Bytes>, StoreError> {
         self.inner.engine.get(family::SMALL, digest.hex().as_bytes()).await

@@ -16,6 +16,8 @@ use super::{Store, StoreError, family, keys};
 
 /// How many entries a walk takes at a time.
 const PAGE: usize = 256;
+/// How many requirements of one go.mod are noted at most: a file of that size may name many thousands.
+const REQUIRES_MAX: usize = 2000;
 /// Beyond every time that is written, in milliseconds; an audit's keys count down from here, so that the newest come first.
 const END_OF_TIME_MS: u64 = 9_999_999_999_999;
 
@@ -110,51 +112,61 @@ impl Store {
         self.record(family::INDEX, repository.as_bytes()).await
     }
 
-    /// Lists what came, with what it requires, and notes how far the log was followed: all of it or nothing. What is listed
-    /// already is not listed again.
+    /// Lists what came, with what it requires (the first 2,000 modules), and notes how far the log was followed: all of it or
+    /// nothing. What is listed already is not listed again.
+    ///
+    /// Only the marks are read under a lock: one for each requirement could fill the database's table of locks. Where two replicas
+    /// list versions of one module at once, its dependents may show the older of them until the next one comes.
     pub(crate) async fn list_arrivals(
         &self,
         repository: &str,
         arrivals: &[Arrival],
         cursor: Option<ChangeId>,
     ) -> Result<(), StoreError> {
-        let required = |arrival: &Arrival| {
-            let all = arrival.requires.iter().flatten();
-            all.map(|name| (family::DEPENDENTS, keys::version(name, repository, &arrival.module))).collect::<Vec<_>>()
-        };
-        let mut reads: Vec<Place> = Vec::new();
-        for arrival in arrivals {
-            reads.push((family::INDEX, mark(repository, &arrival.module, &arrival.version)));
-            reads.extend(required(arrival));
-        }
+        let newest = self.newest_dependents(repository, arrivals).await?;
+        let marks = arrivals.iter().map(|arrival| mark(repository, &arrival.module, &arrival.version));
+        let reads: Vec<Place> = marks.map(|mark| (family::INDEX, mark)).collect();
         let mut decide = |found: Vec<Option<Bytes>>| {
             let mut batch = Batch::default();
-            let mut found = reads.iter().zip(found).map(|(place, value)| (place.clone(), value));
-            let mut newest: BTreeMap<Place, String> = BTreeMap::new();
-            for arrival in arrivals {
-                let Some((place, value)) = found.next() else { break };
-                let before: Option<Indexed> = read(&place, value)?;
+            for (arrival, (place, value)) in arrivals.iter().zip(reads.iter().zip(found)) {
+                let before: Option<Indexed> = read(place, value)?;
                 let is_read = arrival.requires.is_some() || before.is_some_and(|before| before.requires);
                 let at_ms = before.map_or(arrival.at_ms, |before| before.at_ms);
-                batch.puts.push((place, encode(&Indexed { at_ms, requires: is_read }).into()));
+                batch.puts.push((place.clone(), encode(&Indexed { at_ms, requires: is_read }).into()));
                 if before.is_none() {
                     let key = [repository, &format!("{at_ms:013}"), &arrival.module, &arrival.version].join("\0");
                     batch.puts.push(((family::INDEX, key.into_bytes()), Bytes::new()));
                 }
-                for (place, value) in found.by_ref().take(arrival.requires.as_ref().map_or(0, Vec::len)) {
-                    let held: Option<String> = read(&place, value)?;
-                    let newer = newest.remove(&place).or(held);
-                    let newer = newer.filter(|held| semver::compare(held, &arrival.version).is_gt());
-                    newest.insert(place, newer.unwrap_or_else(|| arrival.version.clone()));
-                }
             }
-            batch.puts.extend(newest.into_iter().map(|(place, version)| (place, encode(&version).into())));
+            let newest = newest.iter().map(|(place, version)| (place.clone(), Bytes::from(encode(version))));
+            batch.puts.extend(newest);
             if let Some(cursor) = cursor {
                 batch.puts.push(((family::INDEX, repository.as_bytes().to_vec()), encode(&cursor).into()));
             }
             Ok(Some(batch))
         };
         self.inner.engine.commit(&reads, None, &mut decide).await
+    }
+
+    /// For each module that the arrivals require: the newest version that does, of those that came and the one that is noted.
+    async fn newest_dependents(
+        &self,
+        repository: &str,
+        arrivals: &[Arrival],
+    ) -> Result<BTreeMap<Place, String>, StoreError> {
+        let mut newest: BTreeMap<Place, String> = BTreeMap::new();
+        for arrival in arrivals {
+            for name in arrival.requires.iter().flatten().take(REQUIRES_MAX) {
+                let place: Place = (family::DEPENDENTS, keys::version(name, repository, &arrival.module));
+                let known = match newest.remove(&place) {
+                    Some(known) => Some(known),
+                    None => read(&place, self.inner.engine.get(place.0, &place.1).await?)?,
+                };
+                let newer = known.filter(|known: &String| semver::compare(known, &arrival.version).is_gt());
+                newest.insert(place, newer.unwrap_or_else(|| arrival.version.clone()));
+            }
+        }
+        Ok(newest)
     }
 
     /// The versions of a repository that are listed without what they require.
@@ -332,5 +344,13 @@ mod tests {
         assert!(store.unread_requirements("r").await.unwrap().is_empty());
         let dependents = store.dependents("b.test/b").await.unwrap();
         assert_eq!(dependents, [("r".into(), "a.test/a".into(), "v1.1.0".into())]);
+        // An older version that comes later is not the newest that requires it; and no go.mod fills the catalogue.
+        let older = [arrival("v1.0.1", 10, Some(vec!["b.test/b".into()]))];
+        store.list_arrivals("r", &older, None).await.unwrap();
+        assert_eq!(store.dependents("b.test/b").await.unwrap(), dependents);
+        let many = (0..=REQUIRES_MAX).map(|number| format!("m.test/{number}")).collect();
+        store.list_arrivals("r", &[arrival("v1.2.0", 11, Some(many))], None).await.unwrap();
+        assert_eq!(store.dependents("m.test/1999").await.unwrap().len(), 1);
+        assert_eq!(store.dependents("m.test/2000").await.unwrap(), []);
     }
 }

@@ -40,7 +40,7 @@ pub(super) struct Logs {
     observers: RwLock<Vec<Observer>>,
 }
 
-/// Is told of what others committed.
+/// Is told of what others committed, and now and then of what was committed here.
 type Observer = Box<dyn Fn(&Change) + Send + Sync>;
 
 impl Logs {

@@ -9,6 +9,8 @@
 //! nothing refers to it ─▶ condemned ── a grace period later, still nothing ─▶ doomed ─▶ removed
 //!                             └─ placed or referred to ─▶ acquitted
 //! ```
+//! What is doomed can be neither placed nor referred to until it is gone: its removal may reach the object store at any time, also
+//! after the collection was killed. The next collection finishes it.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -50,6 +52,14 @@ struct Sentence {
     doomed: bool,
 }
 
+impl Sentence {
+    /// Whether a collection that began at a time may carry it out. A removal that was begun is finished whatever the grace period.
+    fn is_due(self, began_ms: u64, grace_ms: u64) -> bool {
+        let is_over = now_ms().saturating_sub(self.since_ms) >= grace_ms;
+        self.since_ms <= began_ms && (self.doomed || is_over)
+    }
+}
+
 /// What of a body was found without a reference.
 struct Candidate {
     digest: Digest,
@@ -64,6 +74,8 @@ impl Store {
     }
 
     async fn collect_alone(&self, grace: Duration, dry_run: bool) -> Result<Collected, StoreError> {
+        // A sentence passed later is left alone: of what was acquitted before it, what is read now does not know.
+        let began_ms = now_ms();
         // First what there is, then what is referred to: what came in between is referred to, or not among the candidates.
         let candidates = self.bodies().await?;
         let referenced = self.referenced().await?;
@@ -78,8 +90,8 @@ impl Store {
             let sentence = self.inner.engine.get(place.0, &place.1).await?;
             let sentence: Option<Sentence> = sentence.map(|value| decode(&place.1, &value)).transpose()?;
             match sentence {
-                Some(sentence) if now_ms().saturating_sub(sentence.since_ms) >= grace_ms => {
-                    if dry_run || self.execute(&candidate).await? {
+                Some(sentence) if sentence.is_due(began_ms, grace_ms) => {
+                    if dry_run || self.execute(&candidate, began_ms).await? {
                         collected.removed += 1;
                         collected.removed_bytes += candidate.object_bytes.unwrap_or(0);
                     }
@@ -94,6 +106,9 @@ impl Store {
                 }
             }
         }
+        if !dry_run {
+            self.finish_removals(&referenced, began_ms).await?;
+        }
         Ok(collected)
     }
 
@@ -106,7 +121,7 @@ impl Store {
         Ok(bodies)
     }
 
-    /// Ends the sentences of what is referred to.
+    /// Ends the sentences of what is referred to. Nobody could refer to what was doomed already: there is no removal to wait for.
     async fn acquit_all(&self, referenced: &HashSet<[u8; 32]>, dry_run: bool) -> Result<(), StoreError> {
         let mut wrongly = Vec::new();
         self.each_key(family::CONDEMNED, |digest| {
@@ -116,19 +131,44 @@ impl Store {
         })
         .await?;
         for digest in wrongly.iter().filter(|_| !dry_run) {
-            self.acquit(digest).await?;
+            let place = sentence_of(digest);
+            self.inner.engine.commit(std::slice::from_ref(&place), None, &mut |_| Ok(Some(ended(&place)))).await?;
         }
         Ok(())
     }
 
-    /// Removes a body, unless it was acquitted meanwhile.
-    async fn execute(&self, candidate: &Candidate) -> Result<bool, StoreError> {
+    /// Finishes the removals that a killed collection began: of bodies that are gone already only the sentence is left, and it
+    /// would keep them away for ever.
+    async fn finish_removals(&self, referenced: &HashSet<[u8; 32]>, began_ms: u64) -> Result<(), StoreError> {
+        let mut unfinished = Vec::new();
+        self.pages(family::CONDEMNED, &[], |key, value| {
+            let sentence: Sentence = decode(key, value)?;
+            let digest = digest_of(key)?;
+            if sentence.doomed && sentence.since_ms <= began_ms && !referenced.contains(digest.as_bytes()) {
+                unfinished.push(digest);
+            }
+            Ok(())
+        })
+        .await?;
+        for digest in unfinished {
+            // Only objects are doomed first and removed then.
+            self.execute(&Candidate { digest, object_bytes: Some(0) }, began_ms).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes a body, unless it was acquitted meanwhile, be it condemned anew since.
+    async fn execute(&self, candidate: &Candidate, began_ms: u64) -> Result<bool, StoreError> {
         let place = sentence_of(&candidate.digest);
         let mut is_doomed = false;
         let mut doom = |found: Vec<Option<Bytes>>| {
             is_doomed = false;
             let Some(value) = found.into_iter().next().flatten() else { return Ok(None) };
-            let sentence = Sentence { doomed: true, ..decode(&place.1, &value)? };
+            let passed: Sentence = decode(&place.1, &value)?;
+            if passed.since_ms > began_ms {
+                return Ok(None);
+            }
+            let sentence = Sentence { doomed: true, ..passed };
             is_doomed = true;
             let mut batch = Batch { sync: true, ..Batch::default() };
             if candidate.object_bytes.is_some() {
@@ -146,7 +186,8 @@ impl Store {
         Ok(is_doomed)
     }
 
-    /// Sees to it that a body which is about to be placed is not removed under our hands.
+    /// Sees to it that a body which is about to be placed is not removed under our hands. Fails if it is still being removed after
+    /// a while: the removal may yet arrive, whatever became of whoever asked for it.
     pub(super) async fn acquit(&self, digest: &Digest) -> Result<(), StoreError> {
         let place = sentence_of(digest);
         let patience = std::time::Instant::now();
@@ -155,8 +196,11 @@ impl Store {
             let mut acquit = |found: Vec<Option<Bytes>>| {
                 let Some(value) = found.into_iter().next().flatten() else { return Ok(None) };
                 let sentence: Sentence = decode(&place.1, &value)?;
-                // A removal that takes so long was killed.
-                Ok((!sentence.doomed || is_late).then(|| ended(&place)))
+                match (sentence.doomed, is_late) {
+                    (false, _) => Ok(Some(ended(&place))),
+                    (true, false) => Ok(None),
+                    (true, true) => Err(being_removed()),
+                }
             };
             self.inner.engine.commit(std::slice::from_ref(&place), None, &mut acquit).await?;
             tokio::time::sleep(POLL).await;
@@ -166,8 +210,7 @@ impl Store {
 
     async fn each_key(&self, family: &'static str, mut visit: impl FnMut(Digest) + Send) -> Result<(), StoreError> {
         self.pages(family, &[], |key, _| {
-            let digest = std::str::from_utf8(key).ok().and_then(|hex| hex.parse().ok());
-            visit(digest.ok_or_else(|| StoreError::foreign_key(key))?);
+            visit(digest_of(key)?);
             Ok(())
         })
         .await
@@ -177,6 +220,21 @@ impl Store {
 /// Where the sentence of a body stands.
 pub(super) fn sentence_of(digest: &Digest) -> Place {
     (family::CONDEMNED, digest.hex().into_bytes())
+}
+
+/// Refuses what relies on a body that is being removed, given its sentence.
+pub(super) fn refuse_doomed(place: &Place, value: &[u8]) -> Result<(), StoreError> {
+    let sentence: Sentence = decode(&place.1, value)?;
+    if sentence.doomed { Err(being_removed()) } else { Ok(()) }
+}
+
+fn being_removed() -> StoreError {
+    StoreError::Blob("it is being removed; try again".to_owned())
+}
+
+fn digest_of(key: &[u8]) -> Result<Digest, StoreError> {
+    let digest = std::str::from_utf8(key).ok().and_then(|hex| hex.parse().ok());
+    digest.ok_or_else(|| StoreError::foreign_key(key))
 }
 
 fn ended(place: &Place) -> Batch {

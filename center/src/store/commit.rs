@@ -10,7 +10,7 @@ use shared::digest::Digest;
 
 use super::blob::Placed;
 use super::change_log::{encode, now_ms};
-use super::collect::sentence_of;
+use super::collect::{refuse_doomed, sentence_of};
 use super::engine::{Batch, Place};
 use super::lease::fence;
 use super::manifest::{self, generation_of};
@@ -93,7 +93,7 @@ impl Store {
         let (mut refusal, mut told) = (None, false);
         let mut attempt = |found: Vec<Option<Bytes>>| {
             refusal = None;
-            let sentenced = acquitted(&reads[3..], &found[3..]);
+            let sentenced = acquitted(&reads[3..], &found[3..])?;
             let [record, identity, generation] = take(found);
             let before: VersionRecord = read(&record_at, record)?;
             let mut draft =
@@ -141,7 +141,7 @@ impl Store {
         reads.extend(body.map(|body| sentence_of(&body.stored.digest)));
         let mut told = false;
         let mut attempt = |found: Vec<Option<Bytes>>| {
-            let sentenced = acquitted(&reads[1..], &found[1..]);
+            let sentenced = acquitted(&reads[1..], &found[1..])?;
             let [before] = take(found);
             let before = before.map(|value| decode(&record_at.1, &value)).transpose()?;
             let effects = effects(before.as_ref());
@@ -163,10 +163,10 @@ impl Store {
     }
 }
 
-/// The sentences that a commit ends, because it refers to what they condemn.
-fn acquitted(reads: &[Place], found: &[Option<Bytes>]) -> Vec<Place> {
-    let sentenced = reads.iter().zip(found).filter(|(_, sentence)| sentence.is_some());
-    sentenced.map(|(place, _)| place.clone()).collect()
+/// The sentences that a commit ends, because it refers to what they condemn. It may not refer to what is being removed.
+fn acquitted(reads: &[Place], found: &[Option<Bytes>]) -> Result<Vec<Place>, StoreError> {
+    let sentenced = reads.iter().zip(found).filter_map(|(place, sentence)| Some((place, sentence.as_ref()?)));
+    sentenced.map(|(place, sentence)| refuse_doomed(place, sentence).map(|()| place.clone())).collect()
 }
 
 /// What was found at the places that were read, as many as were asked for.

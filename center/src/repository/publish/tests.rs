@@ -5,6 +5,7 @@ use shared::config::Period;
 
 use crate::repository::testing::{Origin, Setup, module_zip, settings, target};
 use crate::repository::{RepoError, RepositorySettings};
+use crate::store::{Damage, Damaged};
 
 const GOMOD: &str = "module example.com/a\n";
 
@@ -40,6 +41,28 @@ async fn a_published_version_is_there_at_once_and_for_good() {
         assert_eq!((changes[0].id.seq, changes[0].event_type), (1, EventType::Create));
         assert_eq!((changes[0].sha256, changes[0].h1.as_ref()), (Some(published.sha256), Some(&published.h1)));
         assert_eq!((changes[0].repo.as_str(), changes[0].origin.as_deref()), (repository, Some("local")));
+    }
+}
+
+#[tokio::test]
+async fn the_same_zip_published_again_heals_what_was_lost() {
+    let setup = alone().await;
+    let zip = module_zip("example.com/a", "v1.0.0", GOMOD, b"package a\n");
+    setup.publish("example.com/a", "v1.0.0", &zip).await.unwrap();
+    let paths = ["info", "mod", "zip"].map(|part| format!("example.com/a/@v/v1.0.0.{part}"));
+    let mut held = Vec::new();
+    for path in &paths {
+        held.push(setup.get("local", path).await.unwrap());
+    }
+    let record = setup.store.version("local", "example.com/a", "v1.0.0").await.unwrap().unwrap();
+    for stored in [record.info, record.gomod, record.zip].into_iter().flatten() {
+        assert!(stored.is_small());
+        setup.store.withdraw(&Damaged { stored, damage: Damage::Missing, referrers: Vec::new() }).await.unwrap();
+    }
+    assert!(matches!(setup.get("local", &paths[2]).await, Err(RepoError::Storage(_))));
+    assert!(!setup.publish("example.com/a", "v1.0.0", &zip).await.unwrap().created);
+    for (path, body) in paths.iter().zip(held) {
+        assert_eq!(setup.get("local", path).await.unwrap(), body, "{path}");
     }
 }
 

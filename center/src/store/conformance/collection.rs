@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use shared::digest::Digest;
 
 use crate::store::{Collected, Damage, Decision, Draft, NewBody, Placed, Store, StoreError, Stored, Subject, family};
 
@@ -56,6 +57,27 @@ pub(super) async fn suite(store: &Store) {
     assert!(store.verify(|done, all| counted = (done, all)).await.unwrap().is_empty());
     assert!(counted.0 >= 3 && counted.0 == counted.1);
     assert_ne!(Collected::default(), store.collect(grace, true).await.unwrap());
+    what_a_killed_collection_began_is_finished(store).await;
+}
+
+async fn what_a_killed_collection_began_is_finished(store: &Store) {
+    // Killed before the body was gone; and before its sentence was.
+    let there = body(store, 61_000, 31).await;
+    let gone = Digest::of(&[32_u8].repeat(61_000));
+    for digest in [there.stored.digest, gone] {
+        let doomed = Bytes::from_static(b"{\"since_ms\":1,\"doomed\":true}");
+        store.inner.engine.put(family::CONDEMNED, digest.hex().as_bytes(), doomed, true).await.unwrap();
+    }
+    let subject = Subject { repository: "collected", logs: &[], module: "example.com/a" };
+    let bodies = [there.clone()];
+    let write = |_: &mut Draft| Ok::<_, StoreError>(Decision::Write);
+    let refused = store.commit_version(subject, "v4.0.0", &bodies, write).await;
+    assert!(matches!(&refused, Err(StoreError::Blob(why)) if why.contains("try again")), "{refused:?}");
+    store.collect(Duration::from_hours(1), false).await.unwrap();
+    assert!(!is_held(store, &there.stored).await);
+    let again = [body(store, 61_000, 31).await, body(store, 61_000, 32).await];
+    refer(store, "v4.0.0", &again).await;
+    assert!(is_held(store, &again[0].stored).await && is_held(store, &again[1].stored).await);
 }
 
 /// In a directory, where a test can do damage.

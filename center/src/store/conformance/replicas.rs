@@ -44,6 +44,14 @@ async fn two_replicas_are_one_center() {
     assert_eq!(log.head().seq, 31);
     assert_eq!(log.read_after(shared::change::ChangeId::ZERO, 100).await.unwrap().len(), 31);
 
+    // What one committed is told to the other also where the other's own commit is what shows it.
+    for number in 0..20 {
+        let module = format!("example.com/before{number}");
+        create(&one, &module, "v1.0.0").await.unwrap();
+        create(&other, &format!("example.com/after{number}"), "v1.0.0").await.unwrap();
+        assert!(told.lock().contains(&("above".to_owned(), module)), "{number}");
+    }
+
     // A body that one placed is the other's too.
     let placed = one.place(NewBody::Memory(vec![3; 100_000].into()), 1).await.unwrap();
     assert_eq!(other.load(&placed.stored).await.unwrap().unwrap().len(), 100_000);

@@ -65,8 +65,18 @@ impl Postgres {
         write(&mut transaction, &batch).await?;
         let heads = append(&mut transaction, &batch).await?;
         transaction.commit().await.map_err(|error| Failed::Refused(failed(&error)))?;
+        self.show(&heads, batch.changes.len() as u64).await.map_err(Failed::Refused)
+    }
+
+    /// Shows the heads of a commit that gave `own` numbers in each of its logs. Where others gave numbers before it that are not
+    /// known here yet, their changes are told first: what lies behind a head that is shown is never told.
+    async fn show(&self, heads: &[(String, LogHead)], own: u64) -> Result<(), StoreError> {
+        let is_next = |log: &str, head: &LogHead| self.logs.head(log).is_none_or(|known| known.seq + own >= head.seq);
+        if !heads.iter().all(|(log, head)| is_next(log, head)) {
+            return follow::refresh(&self.pool, &self.logs).await;
+        }
         for (log, head) in heads {
-            self.logs.advance(&log, head);
+            self.logs.advance(log, *head);
         }
         Ok(())
     }
@@ -189,8 +199,11 @@ impl Engine for Postgres {
         let removed = sqlx::query("DELETE FROM modtier_changes WHERE repository = $1 AND seq < $2");
         removed.bind(repository).bind(signed(oldest)).execute(&mut *transaction).await.map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
-        let (_, head) = head_of(&row).map_err(failed)?;
-        self.logs.advance(repository, head);
+        // The row may be ahead of what was told here: only its oldest number is taken over.
+        let (_, LogHead { oldest, .. }) = head_of(&row).map_err(failed)?;
+        if let Some(known) = self.logs.head(repository) {
+            self.logs.advance(repository, LogHead { oldest, ..known });
+        }
         Ok(())
     }
 

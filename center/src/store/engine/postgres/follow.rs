@@ -49,7 +49,8 @@ async fn listen(pool: &PgPool) -> Result<PgListener, sqlx::Error> {
 }
 
 /// Takes over the heads that are committed now. The records up to a head are shown to the observers before the head is: whoever waits
-/// for a change finds everything as it is after that change.
+/// for a change finds everything as it is after that change. Changes of this process may be among them: to be told of those does no
+/// harm.
 pub(super) async fn refresh(pool: &PgPool, logs: &Logs) -> Result<(), StoreError> {
     let found = sqlx::query("SELECT repository, epoch, seq, oldest FROM modtier_logs ORDER BY repository");
     let rows = found.fetch_all(pool).await.map_err(|error| failed(&error))?;
