@@ -320,6 +320,18 @@ impl Cluster {
         ready("edge", &self.edge_admin, &mut self.edge).await;
     }
 
+    /// Waits until a new edge has compared itself with the center: until then lists that it just stored may become stale once more.
+    ///
+    /// # Panics
+    /// When it is not in time.
+    pub async fn edge_in_step(&self) {
+        let admin = self.admin_web();
+        until("the edge has compared itself with the center", READY_LIMIT, async || {
+            admin.get("readyz?verbose").await.json()["sync"]["last_reconcile"].is_number()
+        })
+        .await;
+    }
+
     /// Waits until the center is ready.
     pub async fn center_ready(&mut self) {
         ready("center", &self.center_address, &mut self.center).await;

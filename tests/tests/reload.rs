@@ -15,7 +15,9 @@ const NEVER_FRESH: &str =
 
 /// A cluster whose edge reads this file.
 async fn cluster_of(origin: &Origin, file: &Path) -> Cluster {
-    Cluster::of(origin).edge_arg("--config").edge_arg(&file.display().to_string()).start().await
+    let cluster = Cluster::of(origin).edge_arg("--config").edge_arg(&file.display().to_string()).start().await;
+    cluster.edge_in_step().await;
+    cluster
 }
 
 async fn metric(cluster: &Cluster, name: &str) -> f64 {

@@ -6,7 +6,6 @@ use std::sync::atomic::AtomicU64;
 
 use http::HeaderValue;
 use shared::change::{EventType, Kind};
-use shared::config::Period;
 use shared::digest::Digest;
 use shared::fill::Flights;
 use shared::module::Patterns;
@@ -15,7 +14,7 @@ use tokio::runtime::Handle;
 use super::figures::Figures;
 use super::local::Local;
 use super::owner::{Owners, Published};
-use super::private::{self, FetcherSettings, Private};
+use super::private::{self, Private};
 use super::quarantine::Quarantine;
 use super::remote::{Heat, Periods, Remote};
 use super::scope::Scope;
@@ -155,7 +154,7 @@ impl Parts<'_> {
         if above.iter().any(|waiting| waiting == name) {
             return Err(wrong("it is a member of itself".to_owned()));
         }
-        check_keys(settings).map_err(wrong)?;
+        settings.check_keys().map_err(wrong)?;
         let owns = Patterns::new(settings.owns.iter().cloned()).map_err(|error| wrong(format!("owns: {error}")))?;
         let inner = match settings.kind {
             RepositoryKind::Local => Inner::Local(Arc::new(self.local(name, &owns)?)),
@@ -363,47 +362,4 @@ fn follow_replicas(store: &Store, published: Published) {
             }
         });
     });
-}
-
-const REMOTE: &[RepositoryKind] = &[RepositoryKind::Remote];
-const PRIVATE: &[RepositoryKind] = &[RepositoryKind::Private];
-const FETCHED: &[RepositoryKind] = &[RepositoryKind::Private, RepositoryKind::Remote];
-const VIRTUAL: &[RepositoryKind] = &[RepositoryKind::Virtual];
-
-/// A key that its kind does not know would be a misunderstanding in silence.
-fn check_keys(settings: &RepositorySettings) -> Result<(), String> {
-    let kind = settings.kind;
-    let keys = [
-        ("upstream", settings.upstream.is_some(), REMOTE),
-        ("upstreams", !settings.upstreams.is_empty(), REMOTE),
-        ("held_first", settings.held_first, REMOTE),
-        ("offline", settings.offline, REMOTE),
-        ("fetcher", settings.fetcher != FetcherSettings::default(), PRIVATE),
-        ("members", !settings.members.is_empty(), VIRTUAL),
-        ("default_deployment", settings.default_deployment.is_some(), VIRTUAL),
-    ];
-    let default = RepositorySettings::default();
-    let differs = |of: fn(&RepositorySettings) -> Period| of(settings) != of(&default);
-    let periods = [
-        ("metadata_period", differs(|settings| settings.metadata_period), FETCHED),
-        ("negative_period", differs(|settings| settings.negative_period), FETCHED),
-        ("stale_if_error", differs(|settings| settings.stale_if_error), FETCHED),
-        ("assumed_offline_period", differs(|settings| settings.assumed_offline_period), FETCHED),
-        ("connect_timeout", differs(|settings| settings.connect_timeout), REMOTE),
-        ("first_byte_timeout", differs(|settings| settings.first_byte_timeout), REMOTE),
-        ("stall_timeout", differs(|settings| settings.stall_timeout), REMOTE),
-        ("merge_timeout", differs(|settings| settings.merge_timeout), VIRTUAL),
-    ];
-    for (key, is_set, of) in keys.into_iter().chain(periods) {
-        if is_set && !of.contains(&kind) {
-            return Err(format!("{key}: a {} repository has no such key", kind.as_str()));
-        }
-    }
-    if kind == RepositoryKind::Private && settings.owns.is_empty() {
-        return Err("owns: a private repository needs the patterns of its module paths".to_owned());
-    }
-    if kind == RepositoryKind::Virtual && settings.members.is_empty() {
-        return Err("members: a virtual repository needs at least one".to_owned());
-    }
-    Ok(())
 }

@@ -130,6 +130,52 @@ impl RepositorySettings {
     }
 }
 
+/// Who knows a key.
+const REMOTE: &[RepositoryKind] = &[RepositoryKind::Remote];
+const PRIVATE: &[RepositoryKind] = &[RepositoryKind::Private];
+const FETCHED: &[RepositoryKind] = &[RepositoryKind::Private, RepositoryKind::Remote];
+const VIRTUAL: &[RepositoryKind] = &[RepositoryKind::Virtual];
+
+impl RepositorySettings {
+    /// A key that its kind does not know would be a misunderstanding in silence.
+    pub(super) fn check_keys(&self) -> Result<(), String> {
+        let kind = self.kind;
+        let keys = [
+            ("upstream", self.upstream.is_some(), REMOTE),
+            ("upstreams", !self.upstreams.is_empty(), REMOTE),
+            ("held_first", self.held_first, REMOTE),
+            ("offline", self.offline, REMOTE),
+            ("fetcher", self.fetcher != FetcherSettings::default(), PRIVATE),
+            ("members", !self.members.is_empty(), VIRTUAL),
+            ("default_deployment", self.default_deployment.is_some(), VIRTUAL),
+        ];
+        let default = RepositorySettings::default();
+        let differs = |of: fn(&RepositorySettings) -> Period| of(self) != of(&default);
+        let periods = [
+            ("metadata_period", differs(|settings| settings.metadata_period), FETCHED),
+            ("negative_period", differs(|settings| settings.negative_period), FETCHED),
+            ("stale_if_error", differs(|settings| settings.stale_if_error), FETCHED),
+            ("assumed_offline_period", differs(|settings| settings.assumed_offline_period), FETCHED),
+            ("connect_timeout", differs(|settings| settings.connect_timeout), REMOTE),
+            ("first_byte_timeout", differs(|settings| settings.first_byte_timeout), REMOTE),
+            ("stall_timeout", differs(|settings| settings.stall_timeout), REMOTE),
+            ("merge_timeout", differs(|settings| settings.merge_timeout), VIRTUAL),
+        ];
+        for (key, is_set, of) in keys.into_iter().chain(periods) {
+            if is_set && !of.contains(&kind) {
+                return Err(format!("{key}: a {} repository has no such key", kind.as_str()));
+            }
+        }
+        if kind == RepositoryKind::Private && self.owns.is_empty() {
+            return Err("owns: a private repository needs the patterns of its module paths".to_owned());
+        }
+        if kind == RepositoryKind::Virtual && self.members.is_empty() {
+            return Err("members: a virtual repository needs at least one".to_owned());
+        }
+        Ok(())
+    }
+}
+
 /// The three repositories a center has unless it is told otherwise.
 pub(crate) fn default_repositories() -> BTreeMap<String, RepositorySettings> {
     let local = RepositorySettings::default();
