@@ -65,7 +65,7 @@ case ${1:?lint, test, deep or soak} in
   test)
     lint
     stage build 350 cargo build --quiet --workspace --bins
-    stage 'build tests' 300 cargo test --quiet --workspace --no-run
+    stage 'build tests' 420 cargo test --quiet --workspace --no-run
     stage 'servers' 240 install_servers
     stage 'api docs' 30 env RUSTDOCFLAGS='-D warnings' cargo doc --quiet --workspace --no-deps --document-private-items
     stage 'generated docs' 5 generated_docs
@@ -73,7 +73,7 @@ case ${1:?lint, test, deep or soak} in
     stage 'dependencies' 90 deny
     stage 'unit tests' 60 cargo test --workspace --lib --bins
     stage 'fuzz, 20 s each' 60 env MODTIER_FUZZ_SECONDS=20 cargo test --workspace --bin modtier-edge --test headers -- fuzz --nocapture --test-threads 8
-    stage 'end to end' 330 cargo test --workspace --test '*'
+    stage 'end to end' 480 cargo test --workspace --test '*'
     ;;
   deep)
     stage prerequisites 60 deploy/prerequisites.sh build redis test

@@ -2,6 +2,7 @@
 //! often something was asked for, who did what.
 
 use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -18,8 +19,6 @@ use super::{Store, StoreError, family, keys};
 const PAGE: usize = 256;
 /// How many requirements of one go.mod are noted at most: a file of that size may name many thousands.
 const REQUIRES_MAX: usize = 2000;
-/// Beyond every time that is written, in milliseconds; an audit's keys count down from here, so that the newest come first.
-const END_OF_TIME_MS: u64 = 9_999_999_999_999;
 
 /// A version that came, for the index.
 #[derive(Debug, Clone)]
@@ -238,7 +237,10 @@ impl Store {
     ) -> Result<(), StoreError> {
         let [by, action, repository, module, version] = [by, action, repository, module, version].map(str::to_owned);
         let deed = Deed { at_ms: now_ms(), by, action, repository, module, version };
-        let key = format!("{:013}-{:08x}", END_OF_TIME_MS.saturating_sub(deed.at_ms), rand::random::<u32>());
+        // Nanoseconds, counting down: the newest come first, also of those that were done in one millisecond.
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let left = u64::MAX - u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+        let key = format!("{left:020}-{:08x}", rand::random::<u32>());
         self.inner.engine.put(family::AUDIT, key.as_bytes(), encode(&deed).into(), false).await
     }
 
