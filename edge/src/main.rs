@@ -38,8 +38,8 @@ use shared::telemetry;
 use crate::config::Config;
 use crate::run::Called;
 
-/// A crowd's buffers are freed on other threads than those that took them. The system's allocator keeps most of that: measured
-/// after a crowd and after a million entries passed through memory, it holds a fifth to a third more.
+/// Buffers are freed on other threads than those that took them, and the system's allocator keeps much of that: after a million
+/// entries passed through a memory tier of 64 MiB, 243 MiB were resident with it, 191 with this one.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,11 +1,32 @@
 //! Lists of versions: what belongs in one, and how one is written.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
+use shared::artefact::Artefact;
 use shared::module::{ModulePath, Version, pseudo, semver};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::RepoError;
+use crate::store::Store;
+
+/// The recorded absences in a repository of artefacts whose versions are listed now.
+pub(super) async fn contradicted(
+    store: &Store,
+    repository: &str,
+    module: &ModulePath,
+    listed: &[Version],
+) -> Result<Vec<String>, RepoError> {
+    let absent = store.absences(repository, module.as_str()).await?;
+    if absent.is_empty() {
+        return Ok(absent);
+    }
+    let parts = [Artefact::Info, Artefact::Mod, Artefact::Zip];
+    let names = listed.iter().flat_map(|version| parts.map(|part| part(version.clone()).file_name()));
+    let present: HashSet<String> = names.collect();
+    Ok(absent.into_iter().filter(|name| present.contains(name)).collect())
+}
 
 /// What an upstream's list says.
 #[derive(Debug, PartialEq, Eq)]

@@ -35,10 +35,10 @@ impl Validators {
         Ok(Self { etag, repr_digest, modified, change_id })
     }
 
-    /// Adds them. `Repr-Digest` stands only before a whole body of known length: only that is checked against it.
+    /// Adds them. `Repr-Digest` stands only before a whole body: only that is checked against it.
     pub(super) fn add_to(&self, head: &mut ResponseHeader, plan: &Plan) -> pingora_core::Result<()> {
-        let is_sized = matches!(plan, Plan::Whole);
-        let repr_digest = self.repr_digest.as_ref().filter(|_| is_sized);
+        let is_whole = matches!(plan, Plan::Whole);
+        let repr_digest = self.repr_digest.as_ref().filter(|_| is_whole);
         let all = [
             (header::ETAG, self.etag.as_ref()),
             (header::LAST_MODIFIED, self.modified.as_ref()),

@@ -1,6 +1,5 @@
 //! `list`, `@latest` and queries: answered from what is held, asked anew behind that, so that a slow listing is paid once.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -109,7 +108,7 @@ impl Private {
         let listing = self.fetcher.listing(module).await?;
         let mut versions: Vec<Version> = listing.versions.into_iter().filter(|version| !version.is_pseudo()).collect();
         list::sort(&mut versions);
-        let present = self.contradicted(module, &versions).await?;
+        let present = list::contradicted(&self.store, &self.name, module, &versions).await?;
         self.keep_body(module, &Artefact::List, list::write(&versions), present).await?;
         if let Some(info) = listing.latest {
             return self.keep_info(module, &Artefact::Latest, info).await;
@@ -157,17 +156,5 @@ impl Private {
         };
         let name = artefact.file_name();
         Ok(self.store.commit_mutable(self.subject(module), &name, &record, body.as_ref(), effects).await?)
-    }
-
-    /// The recorded absences of artefacts whose versions are listed now.
-    async fn contradicted(&self, module: &ModulePath, listed: &[Version]) -> Result<Vec<String>, RepoError> {
-        let absent = self.store.absences(&self.name, module.as_str()).await?;
-        if absent.is_empty() {
-            return Ok(absent);
-        }
-        let parts = [Artefact::Info, Artefact::Mod, Artefact::Zip];
-        let names = listed.iter().flat_map(|version| parts.map(|part| part(version.clone()).file_name()));
-        let present: HashSet<String> = names.collect();
-        Ok(absent.into_iter().filter(|name| present.contains(name)).collect())
     }
 }

@@ -1,6 +1,5 @@
 //! `list`, `@latest` and queries: asked again after their period, served stale while the upstream fails.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -200,7 +199,7 @@ impl Remote {
             last_modified: fetched.validators.last_modified,
             pseudo: fetched.pseudo,
         };
-        let present = self.contradicted(request, &fetched.listed).await?;
+        let present = list::contradicted(&self.store, &self.name, &request.module, &fetched.listed).await?;
         self.keep(request, record, Some(placed), present).await?;
         Ok(Some(len))
     }
@@ -275,17 +274,5 @@ impl Remote {
             pseudo: None,
             listed: Vec::new(),
         })
-    }
-
-    /// The recorded absences of artefacts whose versions are listed now.
-    async fn contradicted(&self, request: &ModuleRequest, listed: &[Version]) -> Result<Vec<String>, RepoError> {
-        let absent = self.store.absences(&self.name, request.module.as_str()).await?;
-        if absent.is_empty() {
-            return Ok(absent);
-        }
-        let parts = [Artefact::Info, Artefact::Mod, Artefact::Zip];
-        let names = listed.iter().flat_map(|version| parts.map(|part| part(version.clone()).file_name()));
-        let present: HashSet<String> = names.collect();
-        Ok(absent.into_iter().filter(|name| present.contains(name)).collect())
     }
 }
