@@ -16,5 +16,6 @@ pub mod pace;
 pub mod progress;
 pub mod reload;
 pub mod request;
+pub mod table;
 pub mod telemetry;
 pub mod tls;

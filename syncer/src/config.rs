@@ -3,6 +3,7 @@
 use reqwest::Url;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use shared::config::Period;
 use shared::telemetry::LogConfig;
 
 /// Settings of `modtier-syncer`.
@@ -17,15 +18,57 @@ pub(crate) struct Config {
     pub(crate) repository: String,
     /// Redis, where the changes go. Without it the edges follow the center's feed and nothing is relayed.
     pub(crate) redis: RedisSettings,
-    /// Base URLs of the edges' administration listeners, to see how far each is. With Redis and none named here, the
-    /// edges' heartbeats in Redis are read instead.
+    /// Base URLs of the edges' administration listeners, to see how far each is; a credential may stand in them. Edges that are not
+    /// named here are known by their heartbeats, where there is Redis.
     pub(crate) edges: Vec<String>,
     /// GOPROXY URLs of the edges that `once` warms.
     pub(crate) goproxy: Vec<String>,
     /// Modules that `once` fetches at one time through each edge.
     pub(crate) concurrency: usize,
+    /// Looking for new versions of the modules that are asked for most.
+    pub(crate) watch: WatchSettings,
     /// How the syncer logs.
     pub(crate) log: LogConfig,
+}
+
+/// Looking for new versions of the modules that are asked for most.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct WatchSettings {
+    /// How many modules are watched; 0: none.
+    pub(crate) modules: usize,
+    /// A module is watched once it has been asked for so often lately, by all edges together.
+    pub(crate) requests_min: u64,
+    /// Between two looks at a module that changes often.
+    pub(crate) interval_min: Period,
+    /// Between two looks at a module that does not change.
+    pub(crate) interval_max: Period,
+    /// Modules that each upstream is asked for in a minute at most.
+    pub(crate) rate_per_minute: u32,
+}
+
+impl Default for WatchSettings {
+    fn default() -> Self {
+        Self {
+            modules: 100,
+            requests_min: 10,
+            interval_min: Period::secs(60),
+            interval_max: Period::secs(3600),
+            rate_per_minute: 60,
+        }
+    }
+}
+
+impl WatchSettings {
+    fn check(&self) -> Result<(), String> {
+        if self.interval_min.get().is_zero() || self.interval_max < self.interval_min {
+            return Err("watch.interval_min: must be above 0 and not above watch.interval_max".to_owned());
+        }
+        if self.rate_per_minute == 0 {
+            return Err("watch.rate_per_minute: must be above 0; watch.modules: 0 turns watching off".to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// Where Redis is.
@@ -46,6 +89,7 @@ impl Default for Config {
             edges: vec!["http://127.0.0.1:9091".into()],
             goproxy: vec!["http://127.0.0.1:3000".into()],
             concurrency: 8,
+            watch: WatchSettings::default(),
             log: LogConfig::default(),
         }
     }
@@ -75,7 +119,7 @@ impl Config {
         if !(1..=CONCURRENCY_MAX).contains(&self.concurrency) {
             return Err(format!("concurrency: {} is not between 1 and {CONCURRENCY_MAX}", self.concurrency));
         }
-        Ok(())
+        self.watch.check()
     }
 
     /// Redis's URL, if there is one.
@@ -103,6 +147,7 @@ mod tests {
 
     #[test]
     fn a_wrong_setting_is_named_and_a_credential_is_not_shown() {
+        let watch = |watch| Config { watch, ..Config::default() };
         let wrong = [
             (Config { center: "center:8081".into(), ..Config::default() }, "center: "),
             (Config { center: "ftp://u:secret@h".into(), ..Config::default() }, "center: "),
@@ -111,6 +156,8 @@ mod tests {
             (Config { redis: RedisSettings { url: "secret".into() }, ..Config::default() }, "redis.url: "),
             (Config { repository: "a/b".into(), ..Config::default() }, "repository: "),
             (Config { concurrency: 0, ..Config::default() }, "concurrency: "),
+            (watch(WatchSettings { interval_max: Period::secs(1), ..WatchSettings::default() }), "watch.interval_min: "),
+            (watch(WatchSettings { rate_per_minute: 0, ..WatchSettings::default() }), "watch.rate_per_minute: "),
         ];
         for (config, key) in wrong {
             let error = config.check().unwrap_err();

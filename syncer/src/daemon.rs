@@ -1,60 +1,109 @@
-//! `modtier-syncer run`: the admin listener, the relay where there is Redis, the oversight, until a signal.
+//! `modtier-syncer run`: the admin listener, the relay where there is Redis, the oversight, the watch of upstreams, until a signal.
 
 use std::future::pending;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use sd_notify::NotifyState;
 use shared::cli::{Announcement, announce};
 use shared::client::{ClientOptions, http_client};
 use shared::telemetry::HttpMetrics;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::admin::{AdminState, bind, router};
 use crate::config::Config;
 use crate::error::SyncerError;
 use crate::feed::Feed;
+use crate::fleet::Fleet;
 use crate::metrics::Metrics;
-use crate::oversee::Overseer;
+use crate::oversee::oversee;
 use crate::relay::Relay;
 use crate::url::authority;
+use crate::watch::{Watcher, deliver};
 
 /// How long an answer may go without a byte: longer than the feed's long poll of 30 s.
 const READ_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// New versions that wait to be delivered.
+const NEW_VERSIONS_WAITING: usize = 256;
+
+/// Whom the syncer speaks to, of one configuration.
+pub(crate) struct Parties {
+    /// The center's feed.
+    pub(crate) feed: Feed,
+    /// Redis, where it is configured.
+    pub(crate) redis: Option<redis::Client>,
+    /// The edges.
+    pub(crate) fleet: Arc<Fleet>,
+}
+
+impl Parties {
+    /// Speaks to nobody yet.
+    pub(crate) fn new(config: &Config) -> Result<Self, SyncerError> {
+        let client = http_client(ClientOptions { read_timeout: READ_TIMEOUT, ..ClientOptions::default() })
+            .map_err(SyncerError::Client)?;
+        let feed = Feed::new(client.clone(), &config.center, &config.repository);
+        // The URL was checked with the configuration.
+        let redis = config.redis_url().and_then(|url| redis::Client::open(url).ok());
+        let fleet = Arc::new(Fleet::new(client, feed.clone(), config, redis.as_ref()));
+        Ok(Self { feed, redis, fleet })
+    }
+}
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) async fn run(config: Config, announcement: Option<&Path>) -> Result<(), SyncerError> {
     let stop = stop_signal()?;
     let listener = bind(&config.admin).await?;
     let address = listener.local_addr().map_err(SyncerError::Serve)?;
-    let client = http_client(ClientOptions { read_timeout: READ_TIMEOUT, ..ClientOptions::default() })
-        .map_err(SyncerError::Client)?;
-    let feed = Feed::new(client.clone(), &config.center, &config.repository);
+    let Parties { feed, redis, fleet } = Parties::new(&config)?;
     let metrics = Metrics::new();
-    // The URL was checked with the configuration.
-    let redis = config.redis_url().and_then(|url| redis::Client::open(url).ok());
     let (ready, watched) = watch::channel(redis.is_none());
-    let overseer = Overseer::new(client, feed.clone(), &config, redis.as_ref(), metrics.clone());
-    let routes = router(AdminState { ready: watched, http: HttpMetrics::new("syncer") });
+    let routes = router(AdminState { ready: watched, http: HttpMetrics::new("syncer"), fleet: Arc::clone(&fleet) });
     if let Some(file) = announcement {
         announce(file, &Announcement::new(None::<&str>, Some(address)))
             .map_err(|source| SyncerError::Announce { file: file.to_owned(), source })?;
     }
+    notify(&[NotifyState::Ready, NotifyState::Status(&format!("administration at {address}"))]);
     tracing::info!(admin = %address, center = authority(&config.center), relay = redis.is_some(), "the syncer runs");
+    let watching = watch_upstream(&config, &fleet, &metrics);
+    let overseeing = oversee(Arc::clone(&fleet), metrics.clone());
     let relay = async {
         let Some(redis) = redis else {
             // The sender must live, or readiness would not.
             let _ready = ready;
             return pending().await;
         };
-        Relay::new(feed, redis, &config.repository, metrics, ready).run().await
+        Relay::new(feed, redis, &config.repository, metrics.clone(), ready).run().await
     };
     // Nothing needs to be drained: a batch that is cut off is found in the stream, or not, by the next start.
-    tokio::select! {
+    let ended = tokio::select! {
         () = stop => Ok(()),
         error = relay => Err(error),
-        () = overseer.run() => Ok(()),
+        () = overseeing => Ok(()),
+        () = watching => Ok(()),
         served = axum::serve(listener, routes) => served.map_err(SyncerError::Serve),
+    };
+    notify(&[NotifyState::Stopping]);
+    ended
+}
+
+async fn watch_upstream(config: &Config, fleet: &Arc<Fleet>, metrics: &Metrics) {
+    if config.watch.modules == 0 {
+        return pending().await;
+    }
+    let (wanted, appeared) = mpsc::channel(NEW_VERSIONS_WAITING);
+    tokio::join!(
+        Watcher::new(Arc::clone(fleet), config, metrics.clone()).run(wanted),
+        deliver(Arc::clone(fleet), appeared)
+    );
+}
+
+/// Tells systemd, if it listens (`NOTIFY_SOCKET`).
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "the service manager could not be told");
     }
 }
 

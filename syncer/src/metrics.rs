@@ -1,7 +1,7 @@
 //! The syncer's figures.
 
-use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec};
-use shared::telemetry::{counter_vec, float_gauge_vec, gauge, gauge_vec};
+use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use shared::telemetry::{counter, counter_vec, float_gauge_vec, gauge, gauge_vec};
 
 /// All of them; made once and handed around.
 #[derive(Debug, Clone)]
@@ -20,6 +20,10 @@ pub(crate) struct Metrics {
     pub(crate) sync_lag: GaugeVec,
     /// Whether an edge answers.
     pub(crate) edge_up: IntGaugeVec,
+    /// Modules that the center was asked to look for upstream.
+    pub(crate) watch_requests: IntCounterVec,
+    /// Versions that appeared upstream.
+    pub(crate) watch_versions: IntCounter,
 }
 
 impl Metrics {
@@ -49,8 +53,17 @@ impl Metrics {
             relay_up: gauge("relay_up", "1 while the relay reaches both the center and Redis, otherwise 0."),
             sync_lag: float_gauge_vec(
                 "sync_lag_seconds",
-                "For how long an edge has been without a change that the center has, in seconds; 0 when it has all.",
+                "Age of the oldest change record of the center that an edge has not applied, in seconds; 0 when it has applied all.",
                 &["edge", "repo"],
+            ),
+            watch_requests: counter_vec(
+                "watch_requests_total",
+                "Modules that the center was asked to look for upstream, by what came of it: changed, unchanged, failed.",
+                &["outcome"],
+            ),
+            watch_versions: counter(
+                "watch_new_versions_total",
+                "Versions of modules asked for often that appeared upstream and were sent to the edges.",
             ),
             edge_up: gauge_vec("edge_up", "1 while an edge tells the syncer how far it is, otherwise 0.", &["edge"]),
         }

@@ -126,6 +126,26 @@ impl Relay {
         }
     }
 
+    /// Publishes what the feed has now and the stream has not; returns how many records that were.
+    pub(crate) async fn catch_up(&self) -> Result<u64, String> {
+        let said = |ended: Ended| match ended {
+            Ended::Fatal(error) => error.to_string(),
+            Ended::Center(message) | Ended::Redis(message) => message,
+            Ended::Realign => "the log has moved meanwhile".to_owned(),
+        };
+        let mut stream = Stream::connect(&self.redis, &self.repository).await.map_err(|error| said(error.into()))?;
+        let mut after = self.align(&mut stream).await.map_err(said)?;
+        let mut published = 0;
+        loop {
+            let page = self.feed.page(after, Duration::ZERO, PAGE_RECORDS_MAX).await.map_err(|error| said(error.into()))?;
+            let Some(last) = page.changes.last() else { return Ok(published) };
+            after = last.id;
+            for batch in page.changes.chunks(BATCH_MAX) {
+                published += stream.add(batch).await.map_err(|error| said(error.into()))?.published;
+            }
+        }
+    }
+
     async fn session(&self, backoff: &mut Backoff) -> Result<Infallible, Ended> {
         let mut stream = Stream::connect(&self.redis, &self.repository).await?;
         let after = self.align(&mut stream).await?;

@@ -113,7 +113,7 @@ async fn read(app: &App, repository: &Repository, asked: &ModuleRequest, request
     }
     let must_be_complete =
         request.method == Method::HEAD || request.version < Version::HTTP_11 || needs_the_digest(headers);
-    let answer = fetch(repository, asked, FetchOptions { held_only }, must_be_complete).await?;
+    let answer = fetch(repository, asked, FetchOptions { held_only, revalidate: false }, must_be_complete).await?;
     app.metrics.found(repository.name(), asked.artefact.kind(), answer.cache.as_str());
     if let Artefact::Zip(version) = &asked.artefact
         && request.method == Method::GET

@@ -234,6 +234,12 @@ impl Cache {
         self.store.apply(repo, changes)
     }
 
+    /// Applies changes once more that are not above the cursor, which stays; what later ones did is kept. Blocks. Returns how
+    /// many there were.
+    pub(crate) fn reapply(&self, repo: &str, changes: &[Change]) -> Result<usize, CacheError> {
+        self.store.reapply(repo, changes)
+    }
+
     /// Which changes came cannot be known any more: all mutables become stale, all negatives go, `removed` (DELETEs of
     /// versions, from the manifest) takes the place of the tombstones, the cursor is set to `head`; one batch. Blocks.
     pub(crate) fn reset_after_gap(&self, repo: &str, head: ChangeId, removed: &[Change]) -> Result<(), CacheError> {

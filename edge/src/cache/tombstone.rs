@@ -79,7 +79,9 @@ impl Pending {
         (repo, module, version): (&str, &str, &str),
         id: ChangeId,
     ) -> Result<(), CacheError> {
-        self.at(index, key_of(repo, module, version))?.removed = Some(id);
+        let record = self.at(index, key_of(repo, module, version))?;
+        // A record that is applied once more, after later ones, takes nothing of theirs back.
+        record.removed = record.removed.max(Some(id));
         Ok(())
     }
 
@@ -99,7 +101,8 @@ impl Pending {
             was_removed |= record.removed.is_some_and(|removed| removed < id);
         }
         if was_removed {
-            self.at(index, key_of(repo, module, version))?.restored = Some(id);
+            let record = self.at(index, key_of(repo, module, version))?;
+            record.restored = record.restored.max(Some(id));
         }
         Ok(())
     }

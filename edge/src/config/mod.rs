@@ -57,6 +57,8 @@ pub(crate) struct Config {
     pub(crate) tenant: String,
     /// Name of this edge in headers, in Redis groups and figures. Empty: one is made up once and kept in the data directory.
     pub(crate) edge_id: String,
+    /// Where this edge stands, such as eu-west, for the tables and figures of the syncer. May be empty.
+    pub(crate) region: String,
     /// Redis, the fast way for changes. Without it, changes are taken from the center's feed.
     pub(crate) redis: RedisSettings,
     /// How what is held is kept in step with the center, besides following its changes.
@@ -90,6 +92,7 @@ impl Default for Config {
             repository: "golang-virtual".into(),
             tenant: "default".into(),
             edge_id: String::new(),
+            region: String::new(),
             redis: RedisSettings::default(),
             sync: SyncSettings::default(),
             cache: CacheSettings::default(),
@@ -144,9 +147,11 @@ impl Config {
         if self.repository.is_empty() || self.repository.contains('/') {
             return Err(format!("repository: {:?} must be a repository's name", self.repository));
         }
-        let id_is_plain = self.edge_id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-        if !id_is_plain || self.edge_id.len() > 64 {
-            return Err(format!("edge_id: {:?} must be at most 64 letters, digits, '-', '_' and '.'", self.edge_id));
+        for (setting, name) in [("edge_id", &self.edge_id), ("region", &self.region)] {
+            let is_plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+            if !is_plain || name.len() > 64 {
+                return Err(format!("{setting}: {name:?} must be at most 64 letters, digits, '-', '_' and '.'"));
+            }
         }
         self.limits.check()?;
         if [&self.listen, &self.tls.listen, &self.h2c.listen].iter().all(|address| address.is_empty()) {
@@ -188,6 +193,7 @@ mod tests {
             (Config { admin: "0.0.0.0:9091".into(), ..Config::default() }, "admin"),
             (Config { tenant: "a.b".into(), ..Config::default() }, "tenant"),
             (Config { edge_id: "a b".into(), ..Config::default() }, "edge_id"),
+            (Config { region: "eu/1".into(), ..Config::default() }, "region"),
         ];
         for (config, setting) in wrong {
             assert!(config.check().unwrap_err().starts_with(setting));

@@ -17,9 +17,13 @@
 
 pub(crate) mod apply;
 mod compare;
+mod control;
 mod feed;
+mod heartbeat;
 mod reconcile;
 mod redis;
+mod replay;
+mod report;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -31,6 +35,8 @@ use shared::change::{Change, ChangeId, EventType, Kind, SCHEMA};
 
 use self::feed::Feed;
 use self::redis::{RelayWatch, Stream};
+pub(crate) use self::replay::{ReplayError, replay};
+pub(crate) use self::report::report;
 pub(crate) use self::state::{Channel, SyncState};
 use crate::app::App;
 
@@ -75,7 +81,7 @@ pub(crate) struct SourceError(pub(crate) String);
 pub(crate) async fn follow(app: Arc<App>) {
     let mut stopping = app.stopping.subscribe();
     loop {
-        let heartbeat = redis::heartbeat(Arc::clone(&app));
+        let heartbeat = heartbeat::send(Arc::clone(&app));
         let comparison = compare::regularly(Arc::clone(&app));
         let follower = Follower { app: Arc::clone(&app), feed_failures: 0, is_feed_known: false, stream_trouble: None };
         tokio::select! {
@@ -106,7 +112,7 @@ impl Follower {
         let mut feed = Feed::new(Arc::clone(&self.app));
         let mut knows_where = self.cursor() != ChangeId::ZERO;
         while !knows_where {
-            let began = reconcile::reconcile(&self.app).await;
+            let began = self.resync("new").await;
             self.judge_feed(&began).await;
             knows_where = began.is_ok();
         }
@@ -184,14 +190,24 @@ impl Follower {
                         }
                         return feed.applied(self.cursor()).await;
                     }
-                    Err(gap) => gap,
+                    Err(gap) => {
+                        self.app.metrics.sync.gaps.inc();
+                        ("hole", gap)
+                    }
                 }
             }
-            Arrived::Lost(reason) => reason,
+            Arrived::Lost(reason) => ("gone", reason),
         };
         self.is_feed_known = false;
-        tracing::warn!(reason = %lost, "the feed does not go on from here: reconciling with the manifest");
-        reconcile::reconcile(&self.app).await
+        tracing::warn!(reason = %lost.1, "the feed does not go on from here: reconciling with the manifest");
+        self.resync(lost.0).await
+    }
+
+    /// Goes on from the manifest; `reason` is for the figures.
+    async fn resync(&self, reason: &str) -> Result<(), SourceError> {
+        reconcile::reconcile(&self.app).await?;
+        self.app.metrics.sync.resyncs.with_label_values(&[reason]).inc();
+        Ok(())
     }
 
     /// Applies records after the cursor. The inner error is a hole: what follows it is not applied.
@@ -212,7 +228,7 @@ impl Follower {
         }
         if !fresh.is_empty() {
             let count = fresh.len() as u64;
-            let recorded_at: Vec<u64> = fresh.iter().map(|change| change.timestamp).collect();
+            let recorded_ms: Vec<u64> = fresh.iter().map(Change::recorded_ms).collect();
             let (cache, repo) = (Arc::clone(&self.app.cache), self.app.config().repository.clone());
             let applied = tokio::task::spawn_blocking(move || cache.apply(&repo, &fresh)).await;
             applied
@@ -220,8 +236,8 @@ impl Follower {
                 .map_err(|error| SourceError(format!("applying changes: {error}")))?;
             self.app.metrics.sync.changes.with_label_values(&[channel]).inc_by(count);
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-            for at in recorded_at {
-                self.app.metrics.sync.duration.observe((now - at as f64).max(0.0));
+            for at_ms in recorded_ms {
+                self.app.metrics.sync.duration.observe((now - at_ms as f64 / 1e3).max(0.0));
             }
             tracing::debug!(count, channel, %cursor, "changes applied");
         }
@@ -268,6 +284,7 @@ pub(crate) fn anything_changed(id: ChangeId, repo: &str) -> Change {
         version: None,
         kind: Kind::All,
         timestamp: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+        timestamp_ms: None,
         sha256: None,
         h1: None,
         origin: None,

@@ -5,8 +5,7 @@
 //! dead relay looks just like a quiet one.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamId, StreamReadReply};
@@ -27,12 +26,6 @@ const WATCH_EVERY: Duration = Duration::from_millis(500);
 
 /// How long the relay may be ahead of the cursor before the stream is held to be stuck.
 const AHEAD_MAX: Duration = Duration::from_secs(1);
-
-/// How often this edge says how far it is.
-const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
-
-/// How long that holds, in seconds.
-const HEARTBEAT_EXPIRES_SECONDS: u64 = 60;
 
 /// Entries read at a time.
 const COUNT: usize = 1000;
@@ -194,44 +187,8 @@ impl RelayWatch {
     }
 }
 
-/// Says every ten seconds how far this edge is, where Redis is configured. Never ends.
-pub(super) async fn heartbeat(app: Arc<App>) {
-    let Some(url) = app.config().redis_url().map(ToOwned::to_owned) else {
-        return std::future::pending().await;
-    };
-    let mut connection = None;
-    loop {
-        if connection.is_none() {
-            connection = connect(&url, ANSWER).await.ok();
-        }
-        if let Some(open) = &mut connection
-            && let Err(error) = beat(&app, open).await
-        {
-            tracing::debug!(%error, "no heartbeat");
-            connection = None;
-        }
-        tokio::time::sleep(HEARTBEAT_EVERY).await;
-    }
-}
-
-async fn beat(app: &App, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
-    let key = format!("edge:{}", app.edge_id);
-    let cursor = app.cache.cursor(&app.config().repository).to_string();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    redis::pipe()
-        .cmd("HSET")
-        .arg(&key)
-        .arg(&["repo", &app.config().repository, "cursor", &cursor, "time", &now.to_string()])
-        .ignore()
-        .cmd("EXPIRE")
-        .arg(&key)
-        .arg(HEARTBEAT_EXPIRES_SECONDS)
-        .ignore()
-        .exec_async(connection)
-        .await
-}
-
-async fn connect(url: &str, answer: Duration) -> Result<MultiplexedConnection, SourceError> {
+/// A connection whose answers may take so long.
+pub(super) async fn connect(url: &str, answer: Duration) -> Result<MultiplexedConnection, SourceError> {
     // The URL may hold a password, and the client's error may hold the URL.
     let client = Client::open(url).map_err(|_| SourceError("redis.url is no URL of a Redis server".into()))?;
     let config = AsyncConnectionConfig::new().set_connection_timeout(Some(ANSWER)).set_response_timeout(Some(answer));

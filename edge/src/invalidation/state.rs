@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use shared::change::ChangeId;
+use tokio::sync::Notify;
 
 /// The way that changes come at present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub(crate) struct SyncState {
     edge: String,
     repo: String,
     inner: Mutex<Inner>,
+    /// The cursor has moved.
+    moved: Notify,
 }
 
 #[derive(Debug)]
@@ -38,7 +41,7 @@ impl SyncState {
     /// Before anything was heard; `cursor` is the kept one.
     pub(crate) fn new(edge: &str, repo: &str, cursor: ChangeId) -> Self {
         let inner = Inner { cursor, head: cursor, behind_since: None, channel: Channel::Down, last_reconcile: None };
-        Self { edge: edge.to_owned(), repo: repo.to_owned(), inner: Mutex::new(inner) }
+        Self { edge: edge.to_owned(), repo: repo.to_owned(), inner: Mutex::new(inner), moved: Notify::new() }
     }
 
     /// The log's newest id was heard of.
@@ -51,9 +54,19 @@ impl SyncState {
     /// Everything up to `cursor` is applied.
     pub(super) fn cursor(&self, cursor: ChangeId) {
         let mut inner = self.inner.lock();
+        let has_moved = inner.cursor != cursor;
         inner.cursor = cursor;
         inner.head = inner.head.max(cursor);
         inner.note_lag();
+        drop(inner);
+        if has_moved {
+            self.moved.notify_one();
+        }
+    }
+
+    /// Waits until the cursor is another one than when this was last waited for. For one waiter.
+    pub(super) async fn moved(&self) {
+        self.moved.notified().await;
     }
 
     /// Changes come this way from now on.

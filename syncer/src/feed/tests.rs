@@ -50,6 +50,7 @@ fn record(id: ChangeId) -> Change {
         version: Some(format!("v1.0.{}", id.seq)),
         kind: Kind::Version,
         timestamp: 1,
+        timestamp_ms: None,
         sha256: None,
         h1: None,
         origin: None,

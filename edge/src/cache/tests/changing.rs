@@ -248,3 +248,28 @@ fn a_purge_takes_all_of_a_module_or_all() {
     rig.commit(LIST, b"v1.0.0\n").unwrap();
     assert_eq!(rig.reopened().disk(LIST).unwrap().1, Freshness::Fresh);
 }
+
+#[test]
+fn changes_that_are_applied_once_more_take_nothing_back() {
+    let rig = Rig::new();
+    rig.store.set_channel_health(true);
+    let delete = |seq| change(seq, EventType::Delete, Kind::Version, Some("v1.0.0"));
+    let log = [created(1, "v1.0.0"), delete(2), created(3, "v1.0.0"), delete(4)];
+    rig.apply(&log);
+    let gone = || rig.commit(ZIP, b"zip");
+    assert!(gone().is_err(), "the last word is that it was removed");
+    // An old record alone, and all of them.
+    for again in [&log[..1], &log[1..3], &log[..]] {
+        assert_eq!(rig.store.reapply(REPO, again).unwrap(), again.len());
+        assert!(gone().is_err());
+        assert_eq!(rig.store.cursor(REPO), id(4));
+    }
+    rig.apply(&[created(5, "v1.0.0")]);
+    rig.commit(LIST, b"v1.0.0\n").unwrap();
+    assert_eq!(rig.store.reapply(REPO, &log).unwrap(), 4);
+    assert_eq!(rig.disk(LIST).unwrap().1, Freshness::Stale, "what they make stale is stale again");
+    rig.commit(ZIP, b"zip").unwrap();
+    // What has not been applied yet is not applied by this.
+    assert_eq!(rig.store.reapply(REPO, &[delete(6)]).unwrap(), 0);
+    assert!(rig.disk(ZIP).is_some());
+}

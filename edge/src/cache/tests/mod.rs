@@ -167,6 +167,7 @@ fn change(seq: u64, event_type: EventType, kind: Kind, version: Option<&str>) ->
         version: version.map(ToOwned::to_owned),
         kind,
         timestamp: START_MS / 1000,
+        timestamp_ms: None,
         sha256: None,
         h1: None,
         origin: None,

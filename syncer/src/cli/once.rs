@@ -1,0 +1,132 @@
+//! `modtier-syncer once`: a single pass over everything that the daemon does, for cron.
+//!
+//! ```text
+//! relay      what the center's feed has and the stream has not          (where there is Redis)
+//! watch      new versions of the modules that edges are asked for most  (where edges tell)
+//! pre-warm   what a go.sum names                                        (where one is named)
+//! ```
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use shared::cli::{EXIT_DONE, EXIT_FAILED, EXIT_USAGE};
+use tokio::sync::watch;
+
+use super::print;
+use crate::config::Config;
+use crate::daemon::Parties;
+use crate::error::SyncerError;
+use crate::metrics::Metrics;
+use crate::prewarm;
+use crate::relay::Relay;
+use crate::watch::{Watcher, warm};
+
+/// What beside the configuration decides what is done.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Once {
+    /// Warm everything that this go.sum names
+    #[arg(long, value_name = "FILE")]
+    pub(crate) go_sum: Option<PathBuf>,
+    /// GOPROXY URLs to warm through, instead of the configured ones
+    #[arg(long, value_name = "URL", num_args = 1.., requires = "go_sum")]
+    pub(crate) through: Vec<String>,
+    /// Modules that are fetched at one time, instead of the configured number
+    #[arg(long, value_name = "N")]
+    pub(crate) concurrency: Option<usize>,
+    /// Only warm: neither relay nor look upstream
+    #[arg(long, requires = "go_sum")]
+    pub(crate) only_warm: bool,
+}
+
+impl Once {
+    /// Does it, and prints a line for each part. 0: all of it; 1: some of it; 2: nothing.
+    pub(crate) async fn run(&self, config: &Config) -> Result<u8, SyncerError> {
+        let mut codes = Vec::new();
+        if !self.only_warm && self.through.is_empty() {
+            let parties = Parties::new(config)?;
+            codes.extend(relay(config, &parties).await);
+            codes.extend(look_upstream(config, &parties).await);
+        }
+        if let Some(file) = &self.go_sum {
+            codes.push(match prewarm::run(config, file).await {
+                Ok(code) => code,
+                Err(error) => failed("pre-warm", &error),
+            });
+        }
+        if codes.is_empty() {
+            print("nothing to do: neither Redis, nor edges to watch for, nor a go.sum is configured\n");
+        }
+        Ok(together(&codes))
+    }
+}
+
+/// All done, some done, or nothing done.
+fn together(codes: &[u8]) -> u8 {
+    if codes.iter().all(|code| *code == EXIT_DONE) {
+        EXIT_DONE
+    } else if codes.iter().all(|code| *code == EXIT_USAGE) {
+        EXIT_USAGE
+    } else {
+        EXIT_FAILED
+    }
+}
+
+fn failed(part: &str, error: &dyn std::fmt::Display) -> u8 {
+    print(&format!("{part}: failed: {error}\n"));
+    EXIT_USAGE
+}
+
+async fn relay(config: &Config, parties: &Parties) -> Option<u8> {
+    let redis = parties.redis.clone()?;
+    let (ready, _) = watch::channel(false);
+    let relay = Relay::new(parties.feed.clone(), redis, &config.repository, Metrics::new(), ready);
+    Some(match relay.catch_up().await {
+        Ok(published) => {
+            print(&format!("relay: {published} records published\n"));
+            EXIT_DONE
+        }
+        Err(error) => failed("relay", &error),
+    })
+}
+
+async fn look_upstream(config: &Config, parties: &Parties) -> Option<u8> {
+    let has_edges = parties.redis.is_some() || !config.edges.is_empty();
+    if config.watch.modules == 0 || !has_edges {
+        return None;
+    }
+    let mut watcher = Watcher::new(Arc::clone(&parties.fleet), config, Metrics::new());
+    let Some(pass) = watcher.once().await else {
+        return Some(failed("watch", &crate::popularity::NobodyTold));
+    };
+    let missed = if pass.new.is_empty() { 0 } else { warm(&parties.fleet, &pass.new).await };
+    print(&format!("watch: {} modules asked, {} failed, {} new versions\n", pass.asked, pass.failed, pass.new.len()));
+    for new in &pass.new {
+        print(&format!("watch: new: {}@{}\n", new.module, new.version));
+    }
+    if missed > 0 {
+        print(&format!("watch: {missed} edges could not fetch all new versions\n"));
+    }
+    Some(match pass.failed {
+        0 if missed == 0 => EXIT_DONE,
+        failed if failed > 0 && failed == pass.asked => EXIT_USAGE,
+        _ => EXIT_FAILED,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_is_of_all_parts_together() {
+        for (codes, code) in [
+            (&[][..], EXIT_DONE),
+            (&[0, 0], EXIT_DONE),
+            (&[0, 2], EXIT_FAILED),
+            (&[1], EXIT_FAILED),
+            (&[2, 2], EXIT_USAGE),
+        ] {
+            assert_eq!(together(codes), code, "{codes:?}");
+        }
+    }
+}
