@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use modtier_tests::{Cluster, Process, ProcessSpec, Web, binary, command_line};
+use modtier_tests::{Cluster, Process, ProcessSpec, Web, binary, command_line, until_some};
+use shared::cli::Announcement;
 use tempfile::TempDir;
 
 /// How long anything may take on a busy machine.
@@ -68,11 +69,18 @@ impl Daemon {
     /// Starts `run` with these variables.
     pub(crate) async fn start(env: &[(&'static str, String)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut spec = ProcessSpec::new("syncer", binary("syncer"), folder.path()).arg("run");
+        let file = folder.path().join("announced.json");
+        let mut spec = ProcessSpec::new("syncer", binary("syncer"), folder.path())
+            .args(&["run", "--announce"])
+            .arg(&file.display().to_string());
         for (name, value) in env {
             spec = spec.env(name, value);
         }
-        let (process, announced) = Process::spawn_announced(spec).await;
+        let process = Process::spawn(spec);
+        let announced = until_some("the syncer announces itself", LIMIT, async || {
+            serde_json::from_slice::<Announcement>(&std::fs::read(&file).ok()?).ok()
+        })
+        .await;
         let url = format!("http://{}", announced.admin.expect("the syncer announces its administration"));
         Self { process, admin: Web::new(&url), url, _folder: folder }
     }
