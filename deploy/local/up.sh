@@ -163,8 +163,7 @@ if [ -n "$tls" ]; then
 fi
 say "  publish:  curl -u :\$(cat $token_file) -T module.zip $center_url/api/go/golang-local/<module>/@v/<version>.zip"
 say "  metrics:  $edge_admin_url/metrics"
-syncer_environment=$(printf '%s ' "${environment[@]}")
-say "  edges:    env ${syncer_environment}$bin/modtier-syncer watch"
+say "  edges:    MODTIER_SYNCER_CENTER=$center_url MODTIER_SYNCER_EDGES=$edge_admin_url $bin/modtier-syncer watch"
 say "  data:     $data (kept), logs in $data/log"
 if [ "${1:-}" = --sample ]; then
   # The proxy stays up when the sample fails: an upstream that cannot be reached is no reason to stop.

@@ -95,7 +95,7 @@ async fn beat(app: &App, connection: &mut MultiplexedConnection, control: &Contr
 }
 
 /// Adds what was asked for here since the last time. Each command concerns one key, so that they go to a cluster as well.
-async fn tell_hot(app: &App, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+pub(super) async fn tell_hot(app: &App, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
     let key = format!("hot:{}", app.config().repository);
     let halved = format!("{key}:halved");
     let is_first: Option<String> = redis::cmd("SET")

@@ -9,6 +9,7 @@ use shared::digest::Digest;
 use tempfile::TempDir;
 
 use super::anything_changed;
+use super::heartbeat::tell_hot;
 use crate::config::Config;
 use crate::testing::{Center, Proof, Reply, TestEdge};
 
@@ -175,7 +176,10 @@ async fn a_change_in_the_stream_is_applied_within_a_second() {
     center.reply_api("manifest", manifest(id(3)));
     center.reply_api("changes", String::new());
     redis.alive_at(id(3)).await;
-    let edge = TestEdge::start(&center, |config: &mut Config| config.redis.url = redis.url());
+    let edge = TestEdge::start(&center, |config: &mut Config| {
+        config.redis.url = redis.url();
+        config.region = "lab".into();
+    });
     until(&edge, "follows the stream", |report| report["channel"] == "stream").await;
     for seq in 4..10 {
         let at = Instant::now();
@@ -201,6 +205,67 @@ async fn a_change_in_the_stream_is_applied_within_a_second() {
     let beat: std::collections::HashMap<String, String> =
         redis::cmd("HGETALL").arg("edge:test-edge").query_async(&mut connection).await.unwrap();
     assert_eq!(beat["repo"], "golang-virtual");
+    assert_eq!((beat["region"].as_str(), beat["channel"].as_str()), ("lab", "stream"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_modules_asked_for_most_add_up_in_redis_and_halve() {
+    let (center, redis) = (Center::start().await, Redis::start().await);
+    let edge = TestEdge::start(&center, |config: &mut Config| config.redis.url = redis.url());
+    center.reply(LIST, Reply::right("v1.0.0\n", Proof::Header));
+    let mut connection = redis.open().await.unwrap();
+    let app = &edge.edge().app;
+    let score = async |asked: usize| {
+        for _ in 0..asked {
+            edge.get(LIST).await;
+        }
+        tell_hot(app, &mut redis.open().await.unwrap()).await.unwrap();
+        let mut connection = redis.open().await.unwrap();
+        let command = redis::cmd("ZSCORE").arg(&["hot:golang-virtual", "example.com/a"]).to_owned();
+        command.query_async::<String>(&mut connection).await.unwrap()
+    };
+    // Another edge has told of it before.
+    redis.run(&["ZADD", "hot:golang-virtual", "20", "example.com/a", "1", "example.com/rare"]).await;
+    redis.run(&["SET", "hot:golang-virtual:halved", "other"]).await;
+    assert_eq!(score(4).await, "24");
+    assert_eq!(score(0).await, "24", "each request is told once");
+    redis.run(&["DEL", "hot:golang-virtual:halved"]).await;
+    assert_eq!(score(2).await, "14", "the half of before, and the new ones");
+    let rare: Option<String> =
+        redis::cmd("ZSCORE").arg(&["hot:golang-virtual", "example.com/rare"]).query_async(&mut connection).await.unwrap();
+    assert_eq!(rare, None, "what is hardly asked for any more goes");
+    let expiry: i64 = redis::cmd("TTL").arg("hot:golang-virtual:halved").query_async(&mut connection).await.unwrap();
+    assert!(expiry > 0, "nobody else halves for a while");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_are_applied_once_more_up_to_the_cursor() {
+    let center = Center::start().await;
+    center.reply_api("manifest", manifest(id(3)));
+    center.reply_api("changes", String::new());
+    let edge = TestEdge::start(&center, |_| {});
+    until(&edge, "begins", |report| report["cursor"] == "7-3").await;
+    center.reply_api("changes", lines(&[list_changed(2), list_changed(3), list_changed(4)]));
+    let replay = async |from: &str| {
+        let body = serde_json::json!({ "replay_from": from }).to_string();
+        let answer = edge.client.post(edge.admin_url("api/v1/sync")).body(body).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json::<Value>().await.unwrap())
+    };
+    until(&edge, "goes on", |report| report["cursor"] == "7-4").await;
+    center.reply(LIST, Reply::right("v1.0.0\n", Proof::Header));
+    edge.get(LIST).await;
+    assert_eq!(edge.get(LIST).await.x_cache(), "HIT");
+    let (status, answer) = replay("7-1").await;
+    assert_eq!((status, &answer["records"], &answer["to"]), (200, &3.into(), &"7-4".into()), "{answer}");
+    assert_ne!(edge.get(LIST).await.x_cache(), "HIT", "the list is stale again");
+    for wrong in ["7-4", "7-9", "6-1"] {
+        assert_eq!(replay(wrong).await.0, 400, "{wrong}");
+    }
+    assert_eq!(replay("x").await.0, 400);
+    center.reply_api("changes", String::new());
+    assert_eq!(replay("7-1").await.0, 410, "a feed that has nothing more after it");
+    assert_eq!(until(&edge, "stays", |_| true).await["cursor"], "7-4");
 }
 
 #[tokio::test(flavor = "multi_thread")]
