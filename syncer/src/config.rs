@@ -5,6 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shared::telemetry::LogConfig;
 
+use crate::prewarm::PrewarmSettings;
+
 /// Settings of `modtier-syncer`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -20,10 +22,12 @@ pub(crate) struct Config {
     /// Base URLs of the edges' administration listeners, to see how far each is. With Redis and none named here, the
     /// edges' heartbeats in Redis are read instead.
     pub(crate) edges: Vec<String>,
-    /// GOPROXY URLs of the edges that `once` warms.
+    /// GOPROXY URLs of the edges that `once` and `prewarm FILE` warm; also who is pre-warmed where no administration is named.
     pub(crate) goproxy: Vec<String>,
-    /// Modules that `once` fetches at one time through each edge.
+    /// Modules that are fetched at one time through each GOPROXY.
     pub(crate) concurrency: usize,
+    /// What is kept warm at the edges.
+    pub(crate) prewarm: PrewarmSettings,
     /// How the syncer logs.
     pub(crate) log: LogConfig,
 }
@@ -46,6 +50,7 @@ impl Default for Config {
             edges: vec!["http://127.0.0.1:9091".into()],
             goproxy: vec!["http://127.0.0.1:3000".into()],
             concurrency: 8,
+            prewarm: PrewarmSettings::default(),
             log: LogConfig::default(),
         }
     }
@@ -75,7 +80,7 @@ impl Config {
         if !(1..=CONCURRENCY_MAX).contains(&self.concurrency) {
             return Err(format!("concurrency: {} is not between 1 and {CONCURRENCY_MAX}", self.concurrency));
         }
-        Ok(())
+        self.prewarm.check()
     }
 
     /// Redis's URL, if there is one.

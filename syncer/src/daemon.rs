@@ -16,6 +16,7 @@ use crate::error::SyncerError;
 use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::oversee::Overseer;
+use crate::prewarm::Prewarm;
 use crate::relay::Relay;
 use crate::url::authority;
 
@@ -25,6 +26,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(45);
 /// Runs until SIGTERM or SIGINT.
 pub(crate) async fn run(config: Config, announcement: Option<&Path>) -> Result<(), SyncerError> {
     let stop = stop_signal()?;
+    let prewarm = Prewarm::of(&config)?;
     let listener = bind(&config.admin).await?;
     let address = listener.local_addr().map_err(SyncerError::Serve)?;
     let client = http_client(ClientOptions { read_timeout: READ_TIMEOUT, ..ClientOptions::default() })
@@ -41,6 +43,13 @@ pub(crate) async fn run(config: Config, announcement: Option<&Path>) -> Result<(
             .map_err(|source| SyncerError::Announce { file: file.to_owned(), source })?;
     }
     tracing::info!(admin = %address, center = authority(&config.center), relay = redis.is_some(), "the syncer runs");
+    let of_prewarm = feed.clone();
+    let prewarm = async {
+        match prewarm {
+            Some(prewarm) => prewarm.watch(&of_prewarm).await,
+            None => pending().await,
+        }
+    };
     let relay = async {
         let Some(redis) = redis else {
             // The sender must live, or readiness would not.
@@ -54,6 +63,7 @@ pub(crate) async fn run(config: Config, announcement: Option<&Path>) -> Result<(
         () = stop => Ok(()),
         error = relay => Err(error),
         () = overseer.run() => Ok(()),
+        () = prewarm => Ok(()),
         served = axum::serve(listener, routes) => served.map_err(SyncerError::Serve),
     }
 }

@@ -40,6 +40,8 @@ enum Command {
     Run,
     /// Do one thing and exit, for cron: 0 done, 1 partly, 2 nothing done or bad input
     Once(Once),
+    /// Warm the edges with what files or the configured sources ask for, or look at what was warmed
+    Prewarm(prewarm::PrewarmArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
                 Err(error) => fail(BINARY, EXIT_FAILED, &error),
             },
             Command::Once(once) => once_code(config, once).await,
+            Command::Prewarm(args) => prewarm::run_command(config, args).await,
         }
     });
     // A blocking task (a zip being verified) is not waited for: it only reads a temporary file.
