@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use shared::config::Period;
 use shared::telemetry::LogConfig;
 
+use crate::prewarm::PrewarmSettings;
+
 /// Settings of `modtier-syncer`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -21,12 +23,14 @@ pub(crate) struct Config {
     /// Base URLs of the edges' administration listeners, to see how far each is; a credential may stand in them. Edges that are not
     /// named here are known by their heartbeats, where there is Redis.
     pub(crate) edges: Vec<String>,
-    /// GOPROXY URLs of the edges that `once` warms.
+    /// GOPROXY URLs of the edges that `once` and `prewarm FILE` warm; also who is pre-warmed where no administration is named.
     pub(crate) goproxy: Vec<String>,
-    /// Modules that `once` fetches at one time through each edge.
+    /// Modules that are fetched at one time through each GOPROXY.
     pub(crate) concurrency: usize,
     /// Looking for new versions of the modules that are asked for most.
     pub(crate) watch: WatchSettings,
+    /// What is kept warm at the edges.
+    pub(crate) prewarm: PrewarmSettings,
     /// How the syncer logs.
     pub(crate) log: LogConfig,
 }
@@ -90,6 +94,7 @@ impl Default for Config {
             goproxy: vec!["http://127.0.0.1:3000".into()],
             concurrency: 8,
             watch: WatchSettings::default(),
+            prewarm: PrewarmSettings::default(),
             log: LogConfig::default(),
         }
     }
@@ -119,7 +124,8 @@ impl Config {
         if !(1..=CONCURRENCY_MAX).contains(&self.concurrency) {
             return Err(format!("concurrency: {} is not between 1 and {CONCURRENCY_MAX}", self.concurrency));
         }
-        self.watch.check()
+        self.watch.check()?;
+        self.prewarm.check()
     }
 
     /// Redis's URL, if there is one.

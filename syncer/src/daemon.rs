@@ -19,6 +19,7 @@ use crate::feed::Feed;
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::oversee::oversee;
+use crate::prewarm::Prewarm;
 use crate::relay::Relay;
 use crate::url::authority;
 use crate::watch::{Watcher, deliver};
@@ -55,6 +56,7 @@ impl Parties {
 /// Runs until SIGTERM or SIGINT.
 pub(crate) async fn run(config: Config, announcement: Option<&Path>) -> Result<(), SyncerError> {
     let stop = stop_signal()?;
+    let prewarm = Prewarm::of(&config)?;
     let listener = bind(&config.admin).await?;
     let address = listener.local_addr().map_err(SyncerError::Serve)?;
     let Parties { feed, redis, fleet } = Parties::new(&config)?;
@@ -67,7 +69,8 @@ pub(crate) async fn run(config: Config, announcement: Option<&Path>) -> Result<(
     }
     notify(&[NotifyState::Ready, NotifyState::Status(&format!("administration at {address}"))]);
     tracing::info!(admin = %address, center = authority(&config.center), relay = redis.is_some(), "the syncer runs");
-    let watching = watch_upstream(&config, &fleet, &metrics);
+    let of_prewarm = feed.clone();
+    let watching = keep_warm(&config, prewarm, &of_prewarm, &fleet, &metrics);
     let overseeing = oversee(Arc::clone(&fleet), metrics.clone());
     let relay = async {
         let Some(redis) = redis else {
@@ -89,15 +92,25 @@ pub(crate) async fn run(config: Config, announcement: Option<&Path>) -> Result<(
     ended
 }
 
-async fn watch_upstream(config: &Config, fleet: &Arc<Fleet>, metrics: &Metrics) {
-    if config.watch.modules == 0 {
-        return pending().await;
-    }
+/// Looks upstream for new versions, and keeps edges warm with them and with the configured sources. Without sources there is no queue,
+/// and the edges are told at once.
+async fn keep_warm(config: &Config, prewarm: Option<Prewarm>, feed: &Feed, fleet: &Arc<Fleet>, metrics: &Metrics) {
     let (wanted, appeared) = mpsc::channel(NEW_VERSIONS_WAITING);
-    tokio::join!(
-        Watcher::new(Arc::clone(fleet), config, metrics.clone()).run(wanted),
-        deliver(Arc::clone(fleet), appeared)
-    );
+    let watching = async {
+        if config.watch.modules == 0 {
+            // The sender must live, or whoever follows would believe that it is over.
+            let _wanted = wanted;
+            return pending().await;
+        }
+        Watcher::new(Arc::clone(fleet), config, metrics.clone()).run(wanted).await;
+    };
+    let warming = async {
+        match prewarm {
+            Some(prewarm) => prewarm.watch(feed, appeared).await,
+            None => deliver(Arc::clone(fleet), appeared).await,
+        }
+    };
+    tokio::join!(watching, warming);
 }
 
 /// Tells systemd, if it listens (`NOTIFY_SOCKET`).

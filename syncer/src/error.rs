@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use shared::change::ChangeId;
 
+use crate::prewarm::PrewarmError;
+
 /// One line for the operator: what is wrong and what to do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SyncerError {
@@ -52,6 +54,9 @@ pub(crate) enum SyncerError {
         /// What Redis said.
         message: String,
     },
+    /// What is to be kept warm cannot be.
+    #[error(transparent)]
+    Prewarm(#[from] PrewarmError),
     /// The admin listener ended.
     #[error("admin listener: {0}")]
     Serve(io::Error),

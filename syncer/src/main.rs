@@ -57,6 +57,8 @@ enum Command {
     Hot(Hot),
     /// Have edges apply once more what follows a record: 0 all did, 1 some did, 2 none did
     Replay(Replay),
+    /// Warm the edges with what files or the configured sources ask for, or look at what was warmed
+    Prewarm(prewarm::PrewarmArgs),
 }
 
 fn main() -> ExitCode {
@@ -67,7 +69,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(BINARY, EXIT_USAGE, &error),
     };
     let Some(command) = args.command else {
-        return fail(BINARY, EXIT_USAGE, &"say what to do: run, once, status, watch, hot or replay (--help shows more)");
+        return fail(BINARY, EXIT_USAGE, &"say what to do: run, once, status, watch, hot, replay or prewarm (--help shows more)");
     };
     let _log = shared::telemetry::init(config.log.format, &config.log.level);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
                 Ok(()) => ExitCode::from(EXIT_DONE),
                 Err(error) => fail(BINARY, EXIT_FAILED, &error),
             },
+            Command::Prewarm(args) => prewarm::run_command(config, args).await,
             errand => do_errand(config, errand).await,
         }
     });
@@ -106,7 +109,8 @@ async fn do_errand(mut config: Config, errand: Command) -> ExitCode {
     let is_endless = matches!(errand, Command::Watch(_));
     let work = async {
         match &errand {
-            Command::Run => Ok::<_, SyncerError>(EXIT_USAGE),
+            // They have been run, or are no errand.
+            Command::Run | Command::Prewarm(_) => Ok::<_, SyncerError>(EXIT_USAGE),
             Command::Once(once) => once.run(&config).await,
             Command::Status(status) => status.run(&config).await,
             Command::Watch(live) => live.run(&config).await,

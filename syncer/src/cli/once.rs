@@ -3,7 +3,7 @@
 //! ```text
 //! relay      what the center's feed has and the stream has not          (where there is Redis)
 //! watch      new versions of the modules that edges are asked for most  (where edges tell)
-//! pre-warm   what a go.sum names                                        (where one is named)
+//! pre-warm   the configured sources, what is new, and a go.sum          (where there are any)
 //! ```
 
 use std::path::PathBuf;
@@ -17,9 +17,10 @@ use crate::config::Config;
 use crate::daemon::Parties;
 use crate::error::SyncerError;
 use crate::metrics::Metrics;
-use crate::prewarm;
+use crate::popularity::NobodyTold;
+use crate::prewarm::{self, Prewarm};
 use crate::relay::Relay;
-use crate::watch::{Watcher, warm};
+use crate::watch::{NewVersion, Pass, Watcher, warm};
 
 /// What beside the configuration decides what is done.
 #[derive(Debug, clap::Args)]
@@ -45,7 +46,10 @@ impl Once {
         if !self.only_warm && self.through.is_empty() {
             let parties = Parties::new(config)?;
             codes.extend(relay(config, &parties).await);
-            codes.extend(look_upstream(config, &parties).await);
+            let looked = look_upstream(config, &parties).await;
+            let new = looked.as_ref().map(|looked| looked.new.clone()).unwrap_or_default();
+            codes.extend(looked.map(|looked| looked.code));
+            codes.extend(warm_sources(config, &parties, &new).await);
         }
         if let Some(file) = &self.go_sum {
             codes.push(match prewarm::run(config, file).await {
@@ -54,7 +58,7 @@ impl Once {
             });
         }
         if codes.is_empty() {
-            print("nothing to do: neither Redis, nor edges to watch for, nor a go.sum is configured\n");
+            print("nothing to do: neither Redis, nor edges to watch for, nor anything to warm is configured\n");
         }
         Ok(together(&codes))
     }
@@ -89,28 +93,52 @@ async fn relay(config: &Config, parties: &Parties) -> Option<u8> {
     })
 }
 
-async fn look_upstream(config: &Config, parties: &Parties) -> Option<u8> {
+/// What came of looking upstream.
+struct Looked {
+    code: u8,
+    new: Vec<NewVersion>,
+}
+
+async fn look_upstream(config: &Config, parties: &Parties) -> Option<Looked> {
     let has_edges = parties.redis.is_some() || !config.edges.is_empty();
     if config.watch.modules == 0 || !has_edges {
         return None;
     }
     let mut watcher = Watcher::new(Arc::clone(&parties.fleet), config, Metrics::new());
-    let Some(pass) = watcher.once().await else {
-        return Some(failed("watch", &crate::popularity::NobodyTold));
+    let Some(Pass { asked, failed: missed, new }) = watcher.once().await else {
+        return Some(Looked { code: failed("watch", &NobodyTold), new: Vec::new() });
     };
-    let missed = if pass.new.is_empty() { 0 } else { warm(&parties.fleet, &pass.new).await };
-    print(&format!("watch: {} modules asked, {} failed, {} new versions\n", pass.asked, pass.failed, pass.new.len()));
-    for new in &pass.new {
+    print(&format!("watch: {asked} modules asked, {missed} failed, {} new versions\n", new.len()));
+    for new in &new {
         print(&format!("watch: new: {}@{}\n", new.module, new.version));
     }
-    if missed > 0 {
-        print(&format!("watch: {missed} edges could not fetch all new versions\n"));
-    }
-    Some(match pass.failed {
-        0 if missed == 0 => EXIT_DONE,
-        failed if failed > 0 && failed == pass.asked => EXIT_USAGE,
+    let code = match missed {
+        0 => EXIT_DONE,
+        missed if missed == asked => EXIT_USAGE,
         _ => EXIT_FAILED,
-    })
+    };
+    Some(Looked { code, new })
+}
+
+/// Warms the configured sources and what is new; without sources only that.
+async fn warm_sources(config: &Config, parties: &Parties, new: &[NewVersion]) -> Option<u8> {
+    match Prewarm::of(config) {
+        Ok(Some(prewarm)) => {
+            let (code, said) = prewarm.once(new).await;
+            print(&format!("pre-warm: {said}\n"));
+            Some(code)
+        }
+        Ok(None) if new.is_empty() => None,
+        Ok(None) => {
+            let missed = warm(&parties.fleet, new).await;
+            if missed == 0 {
+                return Some(EXIT_DONE);
+            }
+            print(&format!("pre-warm: {missed} edges could not fetch all new versions\n"));
+            Some(EXIT_FAILED)
+        }
+        Err(error) => Some(failed("pre-warm", &error)),
+    }
 }
 
 #[cfg(test)]
