@@ -2,12 +2,15 @@
 
 use std::future::pending;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+use shared::backoff;
 use shared::cli::{Announcement, announce};
 use shared::client::{ClientOptions, http_client};
+use shared::sync::{Relay, RelayEnd, RelayEvent, RelaySettings};
 use shared::telemetry::HttpMetrics;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -20,7 +23,7 @@ use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::oversee::oversee;
 use crate::prewarm::Prewarm;
-use crate::relay::Relay;
+use crate::stream::Store;
 use crate::url::authority;
 use crate::watch::{Watcher, deliver};
 
@@ -72,24 +75,52 @@ pub(crate) async fn run(config: Config, announcement: Option<&Path>) -> Result<(
     let of_prewarm = feed.clone();
     let watching = keep_warm(&config, prewarm, &of_prewarm, &fleet, &metrics);
     let overseeing = oversee(Arc::clone(&fleet), metrics.clone());
-    let relay = async {
-        let Some(redis) = redis else {
-            // The sender must live, or readiness would not.
-            let _ready = ready;
-            return pending().await;
-        };
-        Relay::new(feed, redis, &config.repository, metrics.clone(), ready).run().await
-    };
+    let (stopping, stopped) = watch::channel(false);
+    let relay = relay(&config, feed, redis, metrics.clone(), ready, stopped);
+    let mut relay = pin!(relay);
     // Nothing needs to be drained: a batch that is cut off is found in the stream, or not, by the next start.
-    let ended = tokio::select! {
-        () = stop => Ok(()),
-        error = relay => Err(error),
-        () = overseeing => Ok(()),
-        () = watching => Ok(()),
-        served = axum::serve(listener, routes) => served.map_err(SyncerError::Serve),
-    };
+    tokio::select! {
+        () = stop => {}
+        ended = &mut relay => return ended.map_err(SyncerError::from),
+        () = overseeing => {}
+        () = watching => {}
+        served = axum::serve(listener, routes) => return served.map_err(SyncerError::Serve),
+    }
     notify(&[NotifyState::Stopping]);
-    ended
+    // Another relay takes over at once when this one gives its lease back.
+    stopping.send_replace(true);
+    relay.await.map_err(SyncerError::from)
+}
+
+/// Relays, where there is Redis, until `stopped` turns true.
+async fn relay(
+    config: &Config,
+    feed: Feed,
+    redis: Option<redis::Client>,
+    metrics: Metrics,
+    ready: watch::Sender<bool>,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<(), RelayEnd> {
+    let stop = async {
+        // An error means that nobody can say it any more.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    };
+    let Some(redis) = redis else {
+        // The sender must live, or readiness would not.
+        let _ready = ready;
+        stop.await;
+        return Ok(());
+    };
+    let settings = RelaySettings::default();
+    let store = Store::new(redis, &config.repository, settings.keep.entries_max);
+    let repository = config.repository.clone();
+    let relay = Relay::new(feed, store, settings, move |event| {
+        metrics.relay(&repository, event);
+        if let RelayEvent::Ready(now) = event {
+            ready.send_if_modified(|ready| std::mem::replace(ready, now) != now);
+        }
+    });
+    relay.run(stop, backoff::random()).await
 }
 
 /// Looks upstream for new versions, and keeps edges warm with them and with the configured sources. Without sources there is no queue,

@@ -1,7 +1,6 @@
 //! `modtier-syncer`: carries the center's changes to Redis, finds new versions upstream, warms edges, and watches how far each edge is.
 
 mod admin;
-mod backoff;
 mod cli;
 mod config;
 mod daemon;
@@ -12,7 +11,6 @@ mod metrics;
 mod oversee;
 mod popularity;
 mod prewarm;
-mod relay;
 mod stream;
 mod url;
 mod watch;

@@ -51,26 +51,38 @@ pub(super) async fn send(app: Arc<App>) {
         if connection.is_none() {
             connection = connect(&url, ANSWER).await.ok();
         }
-        if let Some(open) = &mut connection {
-            let sent = async {
-                control.obey(&app, open).await?;
-                beat(&app, open, &control).await?;
-                if hot_told.elapsed() >= HOT_EVERY {
-                    hot_told = Instant::now();
-                    tell_hot(&app, open).await?;
-                }
-                Ok::<_, RedisError>(())
-            };
-            if let Err(error) = sent.await {
-                tracing::debug!(%error, "no heartbeat");
-                connection = None;
-            }
+        if let Some(open) = &mut connection
+            && let Err(error) = tell(&app, open, &mut control, &mut hot_told).await
+        {
+            tracing::debug!(%error, "no heartbeat");
+            connection = None;
         }
         tokio::select! {
             () = sleep(EVERY) => {}
             () = app.sync.moved() => sleep(SOON).await,
         }
     }
+}
+
+/// All of it. Only a heartbeat that could not be sent is an error: the rest may be forbidden to this edge, and is no reason to fall
+/// silent.
+async fn tell(
+    app: &Arc<App>,
+    connection: &mut MultiplexedConnection,
+    control: &mut Control,
+    hot_told: &mut Instant,
+) -> Result<(), RedisError> {
+    if let Err(error) = control.obey(app, connection).await {
+        tracing::debug!(%error, "what is asked of all edges cannot be read");
+    }
+    beat(app, connection, control).await?;
+    if hot_told.elapsed() >= HOT_EVERY {
+        *hot_told = Instant::now();
+        if let Err(error) = tell_hot(app, connection).await {
+            tracing::debug!(%error, "the modules asked for most were not told");
+        }
+    }
+    Ok(())
 }
 
 async fn beat(app: &App, connection: &mut MultiplexedConnection, control: &Control) -> Result<(), RedisError> {

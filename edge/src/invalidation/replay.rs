@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 use shared::change::ChangeId;
+use shared::sync::log::PAGE_RECORDS_MAX;
+use shared::sync::{Log as _, LogError, SourceError};
 
 use super::feed::Feed;
-use super::{Arrived, Source as _, SourceError};
 use crate::app::App;
 
 /// What was applied once more.
@@ -51,12 +52,13 @@ pub(crate) async fn replay(app: &Arc<App>, from: ChangeId) -> Result<Replayed, R
     if from >= until || from.epoch != until.epoch {
         return Err(ReplayError::NotBefore { from, cursor: until });
     }
-    let mut feed = Feed::new(Arc::clone(app));
-    feed.wait = Duration::ZERO;
+    let feed = Feed(Arc::clone(app));
     let mut done = Replayed { from, to: from, records: 0 };
     while done.to < until {
-        let Arrived::Changes { mut changes, .. } = feed.next(done.to).await? else {
-            return Err(ReplayError::Gone(done.to));
+        let mut changes = match feed.page(done.to, Duration::ZERO, PAGE_RECORDS_MAX).await {
+            Ok(page) => page.changes,
+            Err(LogError::Gone(after)) => return Err(ReplayError::Gone(after)),
+            Err(error) => return Err(SourceError(error.to_string()).into()),
         };
         changes.retain(|change| change.id <= until);
         let Some(last) = changes.last().map(|change| change.id) else {

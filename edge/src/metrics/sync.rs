@@ -25,8 +25,8 @@ impl SyncMetrics {
             gaps: counter("gaps_total", "Holes found in the change stream and closed from the feed."),
             resyncs: counter_vec(
                 "resyncs_total",
-                "Times that everything was compared with the center's manifest because no record led on: `new` (nothing was \
-                 applied here yet), `gone` (the feed no longer has the next record, or has another epoch), `hole` (the feed itself had a hole).",
+                "Times that everything was compared with the center's manifest because no record led on: `new` (nothing was applied \
+                 here yet), `epoch` (the center's log is another one), `gone` (the log no longer goes on from the cursor).",
                 &["reason"],
             ),
             repairs: counter_vec(

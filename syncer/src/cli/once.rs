@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use shared::cli::{EXIT_DONE, EXIT_FAILED, EXIT_USAGE};
-use tokio::sync::watch;
+use shared::sync::{Pass, PassError, Relay, RelaySettings};
 
 use super::print;
 use crate::config::Config;
@@ -19,8 +19,8 @@ use crate::error::SyncerError;
 use crate::metrics::Metrics;
 use crate::popularity::NobodyTold;
 use crate::prewarm::{self, Prewarm};
-use crate::relay::Relay;
-use crate::watch::{NewVersion, Pass, Watcher, warm};
+use crate::stream::Store;
+use crate::watch::{Looks, NewVersion, Watcher, warm};
 
 /// What beside the configuration decides what is done.
 #[derive(Debug, clap::Args)]
@@ -82,14 +82,20 @@ fn failed(part: &str, error: &dyn std::fmt::Display) -> u8 {
 
 async fn relay(config: &Config, parties: &Parties) -> Option<u8> {
     let redis = parties.redis.clone()?;
-    let (ready, _) = watch::channel(false);
-    let relay = Relay::new(parties.feed.clone(), redis, &config.repository, Metrics::new(), ready);
-    Some(match relay.catch_up().await {
-        Ok(published) => {
+    let settings = RelaySettings::default();
+    let store = Store::new(redis, &config.repository, settings.keep.entries_max);
+    let relay = Relay::new(parties.feed.clone(), store, settings, |_| {});
+    Some(match relay.once().await {
+        Ok(Pass::Published(published)) => {
             print(&format!("relay: {published} records published\n"));
             EXIT_DONE
         }
-        Err(error) => failed("relay", &error),
+        Ok(Pass::Led { by }) => {
+            print(&format!("relay: {by} leads, and does this all the time\n"));
+            EXIT_DONE
+        }
+        Err(PassError::Interrupted(why)) => failed("relay", &why),
+        Err(PassError::Fatal(end)) => failed("relay", &SyncerError::from(end)),
     })
 }
 
@@ -105,7 +111,7 @@ async fn look_upstream(config: &Config, parties: &Parties) -> Option<Looked> {
         return None;
     }
     let mut watcher = Watcher::new(Arc::clone(&parties.fleet), config, Metrics::new());
-    let Some(Pass { asked, failed: missed, new }) = watcher.once().await else {
+    let Some(Looks { asked, failed: missed, new }) = watcher.once().await else {
         return Some(Looked { code: failed("watch", &NobodyTold), new: Vec::new() });
     };
     print(&format!("watch: {asked} modules asked, {missed} failed, {} new versions\n", new.len()));

@@ -10,6 +10,7 @@ use redis::RedisResult;
 use serde_json::{Value, json};
 use shared::change::ChangeId;
 use shared::cli::{EXIT_DONE, EXIT_FAILED, EXIT_USAGE, fail};
+use shared::sync::{Log as _, LogError};
 use tokio::time::{Instant, sleep};
 
 use super::print;
@@ -17,7 +18,6 @@ use crate::BINARY;
 use crate::config::Config;
 use crate::daemon::Parties;
 use crate::error::SyncerError;
-use crate::feed::FeedError;
 use crate::fleet::Fleet;
 use crate::url::{join, reason};
 
@@ -50,11 +50,11 @@ impl Replay {
         let Parties { feed, fleet, .. } = Parties::new(config)?;
         if let Err(error) = feed.page(self.from, Duration::ZERO, 1).await {
             let why = match error {
-                FeedError::Gone(_) => format!(
+                LogError::Gone(_) => format!(
                     "the center keeps no record after {}: it is trimmed, beyond the head, or of another log",
                     self.from
                 ),
-                FeedError::Unavailable(_) | FeedError::Malformed(_) => error.to_string(),
+                LogError::Unavailable(_) | LogError::Malformed(_) => error.to_string(),
             };
             fail(BINARY, EXIT_USAGE, &why);
             return Ok(EXIT_USAGE);

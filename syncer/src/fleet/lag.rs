@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use shared::change::ChangeId;
+use shared::sync::{Log as _, LogError};
 
-use crate::feed::{Feed, FeedError};
+use crate::feed::Feed;
 
 /// When the record after a cursor was made, as far as it is known.
 #[derive(Debug, Default)]
@@ -43,7 +44,7 @@ impl Missed {
 async fn first_after(feed: &Feed, cursor: ChangeId, head: ChangeId) -> Option<u64> {
     let page = match feed.page(cursor, Duration::ZERO, 1).await {
         // What followed the cursor is no longer kept, or the log is another one: since the oldest that is kept at the least.
-        Err(FeedError::Gone(_)) => feed.page(ChangeId::ZERO, Duration::ZERO, 1).await,
+        Err(LogError::Gone(_)) => feed.page(ChangeId::ZERO, Duration::ZERO, 1).await,
         page => page,
     };
     // A new log without a record: it began when its epoch says.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use shared::backoff::Backoff;
 use tokio::time::sleep;
 
 use super::queue::Queue;
 use super::target::Target;
-use crate::backoff::Backoff;
 
 /// An edge and how it is reached.
 #[derive(Debug)]

@@ -7,17 +7,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{StatusCode, header};
 use reqwest::{Client, Response};
-use shared::module::zip::{GOMOD_BYTES_MAX, ZIP_BYTES_MAX};
-use tokio::time::sleep;
-
+use shared::backoff::Backoff;
 use shared::digest::Digest;
 use shared::go_sum::Entry;
+use shared::module::zip::{GOMOD_BYTES_MAX, ZIP_BYTES_MAX};
 use shared::module::{ModulePath, Version};
+use tokio::time::sleep;
 
 use super::proof;
 use super::target::{Got, path};
 use super::wanted::{Key, Parts};
-use crate::backoff::Backoff;
 use crate::url::{join, reason};
 
 /// How often one artefact is asked for.

@@ -48,7 +48,7 @@ pub(crate) struct NewVersion {
 
 /// What one pass came to.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(crate) struct Pass {
+pub(crate) struct Looks {
     /// Modules that were asked for.
     pub(crate) asked: usize,
     /// Those that could not be.
@@ -92,7 +92,7 @@ impl Watcher {
                 hot_read = Some(Instant::now());
                 self.read_hot().await;
             }
-            let mut pass = Pass::default();
+            let mut pass = Looks::default();
             self.look(&mut pass).await;
             for version in pass.new {
                 // Who pre-warms is slower than upstreams release only for a while.
@@ -104,12 +104,12 @@ impl Watcher {
     }
 
     /// Looks at every hot module once; none if nobody tells what is hot.
-    pub(crate) async fn once(&mut self) -> Option<Pass> {
+    pub(crate) async fn once(&mut self) -> Option<Looks> {
         if !self.read_hot().await {
             return None;
         }
         self.schedule.all_due(Instant::now());
-        let mut pass = Pass::default();
+        let mut pass = Looks::default();
         loop {
             self.look(&mut pass).await;
             if !self.schedule.has_due(Instant::now()) {
@@ -127,7 +127,7 @@ impl Watcher {
         true
     }
 
-    async fn look(&mut self, pass: &mut Pass) {
+    async fn look(&mut self, pass: &mut Looks) {
         loop {
             let due = self.schedule.take_due(BATCH_MAX, Instant::now());
             if due.is_empty() {
@@ -149,7 +149,7 @@ impl Watcher {
         }
     }
 
-    fn take(&mut self, refreshed: Refreshed, pass: &mut Pass) {
+    fn take(&mut self, refreshed: Refreshed, pass: &mut Looks) {
         let Refreshed { module, versions, new, sources, error } = refreshed;
         let now = Instant::now();
         if let Some(error) = error {

@@ -27,7 +27,6 @@ async fn status_hot_and_replay_speak_of_every_edge() {
     let origin = origin().await;
     let builder = Cluster::of(&origin).edge_env("MODTIER_EDGE_REGION", "eu-1").edge_env("MODTIER_EDGE_EDGE_ID", "e1");
     let mut cluster = builder.start().await;
-    cluster.edge_in_step().await;
     let env = env_of(&cluster);
     for _ in 0..12 {
         cluster.edge_web().get(LIST).await;

@@ -4,13 +4,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use shared::backoff::Backoff;
 use shared::change::{Change, ChangeId, EventType, Kind};
+use shared::sync::log::PAGE_RECORDS_MAX;
+use shared::sync::{Log as _, LogError};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::Sources;
-use crate::backoff::Backoff;
-use crate::feed::{Feed, FeedError, PAGE_RECORDS_MAX};
+use crate::feed::Feed;
 use crate::prewarm::wanted::{Cause, CauseKind};
 use crate::watch::NewVersion;
 
@@ -40,7 +42,7 @@ impl Sources {
                     self.want_changed(&changes).await;
                 }
                 Err(error) => {
-                    if matches!(error, FeedError::Gone(_)) {
+                    if matches!(error, LogError::Gone(_)) {
                         after = None;
                     }
                     tracing::debug!(%error, "the change feed says nothing of new versions");
