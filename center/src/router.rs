@@ -13,7 +13,9 @@ use http::Uri;
 use crate::app::App;
 use crate::envelope::envelop;
 use crate::error::{Failure, READ_METHODS};
-use crate::handlers::{catalog, changes, detail, intake, manifest, module, oversight, refresh, status, upkeep, webhook};
+use crate::handlers::{
+    catalog, changes, detail, intake, manifest, module, oversight, refresh, status, upkeep, webhook,
+};
 
 /// The routes of the listener for figures.
 pub(crate) fn figures(app: &Arc<App>) -> Router {

@@ -105,7 +105,7 @@ mod tests {
         let client = shared::client::http_client(shared::client::ClientOptions::default()).unwrap();
         let config = Config { edges: Vec::new(), ..Config::default() };
         let feed = Feed::new(client.clone(), &config.center, &config.repository);
-        let fleet = Arc::new(Fleet::new(client.clone(), feed, &config, None));
+        let fleet = Arc::new(Fleet::new(client.clone(), feed, &config, None).unwrap());
         let routes = router(AdminState { ready: watched, http: HttpMetrics::new("syncer"), fleet });
         tokio::spawn(async move { axum::serve(listener, routes).await });
         let status = async |path: &str| client.get(format!("{base}{path}")).send().await.unwrap().status().as_u16();

@@ -10,7 +10,8 @@ use sd_notify::NotifyState;
 use shared::backoff;
 use shared::cli::{Announcement, announce};
 use shared::client::{ClientOptions, http_client};
-use shared::sync::{Relay, RelayEnd, RelayEvent, RelaySettings};
+use shared::redis::Redis;
+use shared::sync::{Relay, RelayEnd, RelayEvent};
 use shared::telemetry::HttpMetrics;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -38,7 +39,7 @@ pub(crate) struct Parties {
     /// The center's feed.
     pub(crate) feed: Feed,
     /// Redis, where it is configured.
-    pub(crate) redis: Option<redis::Client>,
+    pub(crate) redis: Option<Redis>,
     /// The edges.
     pub(crate) fleet: Arc<Fleet>,
 }
@@ -49,9 +50,8 @@ impl Parties {
         let client = http_client(ClientOptions { read_timeout: READ_TIMEOUT, ..ClientOptions::default() })
             .map_err(SyncerError::Client)?;
         let feed = Feed::new(client.clone(), &config.center, &config.repository);
-        // The URL was checked with the configuration.
-        let redis = config.redis_url().and_then(|url| redis::Client::open(url).ok());
-        let fleet = Arc::new(Fleet::new(client, feed.clone(), config, redis.as_ref()));
+        let redis = Redis::new(&config.redis).map_err(SyncerError::Setting)?;
+        let fleet = Arc::new(Fleet::new(client, feed.clone(), config, redis.as_ref())?);
         Ok(Self { feed, redis, fleet })
     }
 }
@@ -96,7 +96,7 @@ pub(crate) async fn run(config: Config, announcement: Option<&Path>) -> Result<(
 async fn relay(
     config: &Config,
     feed: Feed,
-    redis: Option<redis::Client>,
+    redis: Option<Redis>,
     metrics: Metrics,
     ready: watch::Sender<bool>,
     mut stopped: watch::Receiver<bool>,
@@ -111,7 +111,7 @@ async fn relay(
         stop.await;
         return Ok(());
     };
-    let settings = RelaySettings::default();
+    let settings = config.trimming.relay();
     let store = Store::new(redis, &config.repository, settings.keep.entries_max);
     let repository = config.repository.clone();
     let relay = Relay::new(feed, store, settings, move |event| {

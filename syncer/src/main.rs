@@ -4,6 +4,7 @@ mod admin;
 mod cli;
 mod config;
 mod daemon;
+mod edges;
 mod error;
 mod feed;
 mod fleet;
@@ -67,7 +68,11 @@ fn main() -> ExitCode {
         Err(error) => return fail(BINARY, EXIT_USAGE, &error),
     };
     let Some(command) = args.command else {
-        return fail(BINARY, EXIT_USAGE, &"say what to do: run, once, status, watch, hot, replay or prewarm (--help shows more)");
+        return fail(
+            BINARY,
+            EXIT_USAGE,
+            &"say what to do: run, once, status, watch, hot, replay or prewarm (--help shows more)",
+        );
     };
     let _log = shared::telemetry::init(config.log.format, &config.log.level);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -6,12 +6,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use redis::RedisResult;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use crate::fleet::Fleet;
-use crate::url::join;
 
 /// Modules that an edge is asked for; it keeps no more.
 const OF_AN_EDGE: usize = 200;
@@ -61,13 +59,13 @@ pub(crate) async fn hottest(fleet: &Fleet, count: usize) -> Result<Vec<HotModule
         return Ok(merge(lists, count));
     }
     let from_redis = timeout(ANSWER_TIMEOUT, from_redis(fleet, count)).await.ok().flatten();
-    from_redis.and_then(Result::ok).ok_or(NobodyTold)
+    from_redis.ok_or(NobodyTold)
 }
 
 async fn of_edge(fleet: &Fleet, url: &str) -> Option<OfEdge> {
     let asked = async {
-        let url = join(url, &format!("api/v1/hot?n={OF_AN_EDGE}"));
-        fleet.client().get(url).send().await.ok()?.error_for_status().ok()?.json().await.ok()
+        let path = format!("api/v1/hot?n={OF_AN_EDGE}");
+        fleet.edges().get(url, &path).send().await.ok()?.error_for_status().ok()?.json().await.ok()
     };
     timeout(ANSWER_TIMEOUT, asked).await.ok().flatten()
 }
@@ -94,27 +92,25 @@ fn merge(lists: Vec<OfEdge>, count: usize) -> Vec<HotModule> {
     all
 }
 
-async fn from_redis(fleet: &Fleet, count: usize) -> Option<RedisResult<Vec<HotModule>>> {
+async fn from_redis(fleet: &Fleet, count: usize) -> Option<Vec<HotModule>> {
     let mut redis = fleet.heartbeats().await?;
-    let read = async {
-        let mut connection = redis.connection().await?;
-        let scores: Vec<(String, f64)> = redis::cmd("ZREVRANGE")
-            .arg(format!("hot:{}", fleet.repository()))
-            .arg(0)
-            .arg(count.saturating_sub(1))
-            .arg("WITHSCORES")
-            .query_async(&mut connection)
-            .await?;
-        redis.keep(connection);
-        let hot = |(module, score): (String, f64)| HotModule {
-            module,
-            requests: whole(score),
-            overcount: 0,
-            regions: BTreeMap::new(),
-        };
-        Ok(scores.into_iter().map(hot).collect())
+    let mut connection = redis.connection().await.ok()?;
+    let scores: Vec<(String, f64)> = redis::cmd("ZREVRANGE")
+        .arg(redis.key("hot", fleet.repository()))
+        .arg(0)
+        .arg(count.saturating_sub(1))
+        .arg("WITHSCORES")
+        .query_async(&mut connection)
+        .await
+        .ok()?;
+    redis.keep(connection);
+    let hot = |(module, score): (String, f64)| HotModule {
+        module,
+        requests: whole(score),
+        overcount: 0,
+        regions: BTreeMap::new(),
     };
-    Some(read.await)
+    Some(scores.into_iter().map(hot).collect())
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of requests, far below 2^53")]

@@ -82,9 +82,13 @@ async fn one(repository: &Repository, name: String) -> Module {
     let sources = repository.sources(&module).into_iter().map(ToOwned::to_owned).collect();
     let texts = |versions: Vec<shared::module::Version>| versions.iter().map(ToString::to_string).collect();
     match repository.refresh(&module).await {
-        Ok(refreshed) if refreshed.is_confirmed => {
-            Module { module: name, versions: texts(refreshed.versions), new: texts(refreshed.new), sources, error: None }
-        }
+        Ok(refreshed) if refreshed.is_confirmed => Module {
+            module: name,
+            versions: texts(refreshed.versions),
+            new: texts(refreshed.new),
+            sources,
+            error: None,
+        },
         Ok(_) => failed(sources, "a source could not be asked".to_owned()),
         Err(error) => failed(sources, error.to_string()),
     }

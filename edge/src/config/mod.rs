@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shared::config::{Alias, ConfigError, Period};
+use shared::redis::RedisSettings;
 use shared::telemetry::LogConfig;
 use shared::tls::TlsSettings;
 
@@ -104,14 +105,6 @@ impl Default for Config {
     }
 }
 
-/// Where Redis is.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct RedisSettings {
-    /// `redis://[user:password@]host:port/[database]`; empty: no Redis.
-    pub(crate) url: String,
-}
-
 /// How what is held is kept in step with the center, besides following its changes.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -153,6 +146,7 @@ impl Config {
                 return Err(format!("{setting}: {name:?} must be at most 64 letters, digits, '-', '_' and '.'"));
             }
         }
+        self.redis.check()?;
         self.limits.check()?;
         if [&self.listen, &self.tls.listen, &self.h2c.listen].iter().all(|address| address.is_empty()) {
             return Err("listen: name an address here, at tls.listen or at h2c.listen".into());
@@ -169,11 +163,6 @@ impl Config {
             disk_bytes_max: self.cache.disk_bytes_max.bytes(),
             policy: self.freshness.policy(),
         }
-    }
-
-    /// Redis's URL, if there is one.
-    pub(crate) fn redis_url(&self) -> Option<&str> {
-        Some(self.redis.url.as_str()).filter(|url| !url.is_empty())
     }
 }
 

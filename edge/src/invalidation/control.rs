@@ -5,9 +5,9 @@
 use std::sync::Arc;
 
 use redis::RedisError;
-use redis::aio::MultiplexedConnection;
 use serde::Deserialize;
 use shared::change::ChangeId;
+use shared::redis::Connection;
 
 use super::replay;
 use crate::app::App;
@@ -42,7 +42,7 @@ impl Control {
     }
 
     /// Looks whether something is asked, and does it.
-    pub(super) async fn obey(&mut self, app: &Arc<App>, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+    pub(super) async fn obey(&mut self, app: &Arc<App>, connection: &mut Connection) -> Result<(), RedisError> {
         let text: Option<String> = redis::cmd("GET").arg(KEY).query_async(connection).await?;
         let Some(action) = text.and_then(|text| serde_json::from_str::<Action>(&text).ok()) else { return Ok(()) };
         let is_mine = action.edges.is_empty() || action.edges.contains(&app.edge_id);

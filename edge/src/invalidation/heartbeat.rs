@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use redis::RedisError;
-use redis::aio::MultiplexedConnection;
 use serde_json::Value;
+use shared::redis::{Connection, Redis};
 use tokio::time::{Instant, sleep};
 
 use super::control::Control;
-use super::redis::connect;
+use super::redis::Streams;
 use super::report;
 use crate::app::App;
 
@@ -41,25 +41,25 @@ const HOT_HALF_LIFE_SECONDS: u64 = 600;
 const HOT_KEPT: isize = 1000;
 
 /// Tells Redis, where it is configured. Never ends.
-pub(super) async fn send(app: Arc<App>) {
-    let Some(url) = app.config().redis_url().map(ToOwned::to_owned) else {
+pub(super) async fn send(streams: Streams) {
+    if streams.redis.is_none() {
         return std::future::pending().await;
-    };
-    let (mut connection, mut control) = (None, Control::default());
+    }
+    let (mut open, mut control) = (None, Control::default());
     let mut hot_told = Instant::now();
     loop {
-        if connection.is_none() {
-            connection = connect(&url, ANSWER).await.ok();
+        if open.is_none() {
+            open = streams.connect(ANSWER).await.ok();
         }
-        if let Some(open) = &mut connection
-            && let Err(error) = tell(&app, open, &mut control, &mut hot_told).await
+        if let Some((redis, connection)) = &mut open
+            && let Err(error) = tell(&streams.app, redis, connection, &mut control, &mut hot_told).await
         {
             tracing::debug!(%error, "no heartbeat");
-            connection = None;
+            open = None;
         }
         tokio::select! {
             () = sleep(EVERY) => {}
-            () = app.sync.moved() => sleep(SOON).await,
+            () = streams.app.sync.moved() => sleep(SOON).await,
         }
     }
 }
@@ -68,24 +68,26 @@ pub(super) async fn send(app: Arc<App>) {
 /// silent.
 async fn tell(
     app: &Arc<App>,
-    connection: &mut MultiplexedConnection,
+    redis: &Redis,
+    connection: &mut Connection,
     control: &mut Control,
     hot_told: &mut Instant,
 ) -> Result<(), RedisError> {
     if let Err(error) = control.obey(app, connection).await {
         tracing::debug!(%error, "what is asked of all edges cannot be read");
     }
-    beat(app, connection, control).await?;
+    beat(app, redis, connection, control).await?;
     if hot_told.elapsed() >= HOT_EVERY {
         *hot_told = Instant::now();
-        if let Err(error) = tell_hot(app, connection).await {
+        if let Err(error) = tell_hot(app, redis, connection).await {
             tracing::debug!(%error, "the modules asked for most were not told");
         }
     }
     Ok(())
 }
 
-async fn beat(app: &App, connection: &mut MultiplexedConnection, control: &Control) -> Result<(), RedisError> {
+/// A hash that expires says where this edge is; a set that does not expire says when it was last heard of.
+async fn beat(app: &App, redis: &Redis, connection: &mut Connection, control: &Control) -> Result<(), RedisError> {
     let key = format!("edge:{}", app.edge_id);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let mut set = redis::cmd("HSET");
@@ -103,12 +105,14 @@ async fn beat(app: &App, connection: &mut MultiplexedConnection, control: &Contr
     }
     let mut pipe = redis::pipe();
     pipe.add_command(set).ignore().cmd("EXPIRE").arg(&key).arg(EXPIRES_SECONDS).ignore();
-    pipe.exec_async(connection).await
+    pipe.exec_async(connection).await?;
+    let heard = redis.key("edges", &app.config().repository);
+    redis::cmd("ZADD").arg(heard).arg(now).arg(&app.edge_id).exec_async(connection).await
 }
 
-/// Adds what was asked for here since the last time. Each command concerns one key, so that they go to a cluster as well.
-pub(super) async fn tell_hot(app: &App, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
-    let key = format!("hot:{}", app.config().repository);
+/// Adds what was asked for here since the last time.
+pub(super) async fn tell_hot(app: &App, redis: &Redis, connection: &mut Connection) -> Result<(), RedisError> {
+    let key = redis.key("hot", &app.config().repository);
     let halved = format!("{key}:halved");
     let is_first: Option<String> = redis::cmd("SET")
         .arg(&halved)

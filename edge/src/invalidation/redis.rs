@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamId, StreamReadReply};
-use redis::{AsyncConnectionConfig, Client, RedisError, Value};
+use redis::{RedisError, Value};
 use shared::change::{Change, ChangeId, anything_changed};
+use shared::redis::{Connection, Redis};
 use shared::sync::{Arrived, RelaySign, SourceError, StreamAccess, StreamReader};
 
 use crate::app::App;
@@ -26,12 +26,24 @@ const ANSWER: Duration = Duration::from_secs(2);
 const COUNT: usize = 1000;
 
 /// Redis, as the edge's settings name it.
-pub(super) struct Streams(pub(super) Arc<App>);
+pub(super) struct Streams {
+    pub(super) app: Arc<App>,
+    pub(super) redis: Option<Redis>,
+}
 
 impl Streams {
-    fn url(&self) -> Result<String, SourceError> {
-        let url = self.0.config().redis_url().map(ToOwned::to_owned);
-        url.ok_or_else(|| SourceError("no Redis is configured".into()))
+    /// Redis of `app`'s settings, if there is one.
+    pub(super) fn new(app: Arc<App>) -> Self {
+        // The settings were checked when they were read.
+        let redis = Redis::new(&app.config().redis).unwrap_or_default();
+        Self { app, redis }
+    }
+
+    /// A connection whose answers may take so long.
+    pub(super) async fn connect(&self, answer: Duration) -> Result<(&Redis, Connection), SourceError> {
+        let redis = self.redis.as_ref().ok_or_else(|| SourceError("no Redis is configured".into()))?;
+        let connection = redis.connect(answer).await.map_err(|error| SourceError(error.to_string()))?;
+        Ok((redis, connection))
     }
 }
 
@@ -40,22 +52,24 @@ impl StreamAccess for Streams {
     type Sign = Sign;
 
     fn is_configured(&self) -> bool {
-        self.0.config().redis_url().is_some()
+        self.redis.is_some()
     }
 
     async fn sign(&self) -> Result<Sign, SourceError> {
-        let connection = connect(&self.url()?, ANSWER).await?;
-        Ok(Sign { connection, key: format!("relay:{}", self.0.config().repository) })
+        let (redis, connection) = self.connect(ANSWER).await?;
+        Ok(Sign { connection, key: redis.key("relay", &self.app.config().repository) })
     }
 
     async fn reader(&self, cursor: ChangeId) -> Result<Stream, SourceError> {
-        Stream::connect(&self.0, &self.url()?, cursor).await
+        let (redis, connection) = self.connect(BLOCK + ANSWER).await?;
+        let repo = self.app.config().repository.clone();
+        Stream::open(connection, redis.key("meta", &repo), &self.app.edge_id, repo, cursor).await
     }
 }
 
 /// The stream of the repository that is served.
 pub(super) struct Stream {
-    connection: MultiplexedConnection,
+    connection: Connection,
     key: String,
     group: String,
     consumer: String,
@@ -67,11 +81,15 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// Connects and sets the group to the cursor: entries above it are delivered again, those below are confirmed.
-    async fn connect(app: &App, url: &str, cursor: ChangeId) -> Result<Self, SourceError> {
-        let mut connection = connect(url, BLOCK + ANSWER).await?;
-        let key = format!("meta:{}", app.config().repository);
-        let group = format!("edge:{}", app.edge_id);
+    /// Sets the group to the cursor: entries above it are delivered again, those below are confirmed.
+    async fn open(
+        mut connection: Connection,
+        key: String,
+        edge: &str,
+        repo: String,
+        cursor: ChangeId,
+    ) -> Result<Self, SourceError> {
+        let group = format!("edge:{edge}");
         let at = cursor.to_string();
         let created: Result<Value, RedisError> =
             redis::cmd("XGROUP").arg(&["CREATE", &key, &group, &at, "MKSTREAM"]).query_async(&mut connection).await;
@@ -90,8 +108,8 @@ impl Stream {
             connection,
             key,
             group,
-            consumer: app.edge_id.clone(),
-            repo: app.config().repository.clone(),
+            consumer: edge.to_owned(),
+            repo,
             unconfirmed: Vec::new(),
             pending_first: true,
         })
@@ -168,7 +186,7 @@ fn record(entry: &StreamId, repo: &str) -> Result<Option<Change>, SourceError> {
 
 /// The relay's sign of life. It is watched on a connection of its own, because reading blocks.
 pub(super) struct Sign {
-    connection: MultiplexedConnection,
+    connection: Connection,
     key: String,
 }
 
@@ -179,14 +197,6 @@ impl RelaySign for Sign {
         let head = text.map(|text| text.parse()).transpose();
         head.map_err(|_| SourceError("the relay's sign of life is no change id".into()))
     }
-}
-
-/// A connection whose answers may take so long.
-pub(super) async fn connect(url: &str, answer: Duration) -> Result<MultiplexedConnection, SourceError> {
-    // The URL may hold a password, and the client's error may hold the URL.
-    let client = Client::open(url).map_err(|_| SourceError("redis.url is no URL of a Redis server".into()))?;
-    let config = AsyncConnectionConfig::new().set_connection_timeout(Some(ANSWER)).set_response_timeout(Some(answer));
-    client.get_multiplexed_async_connection_with_config(&config).await.map_err(trouble)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is handed to map_err")]

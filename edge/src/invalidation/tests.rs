@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use shared::change::{Change, ChangeId, EventType, Kind, anything_changed};
 use shared::digest::Digest;
+use shared::redis::Redis as Settings;
 use tempfile::TempDir;
 
 use super::heartbeat::tell_hot;
@@ -218,7 +219,9 @@ async fn the_modules_asked_for_most_add_up_in_redis_and_halve() {
         for _ in 0..asked {
             edge.get(LIST).await;
         }
-        tell_hot(app, &mut redis.open().await.unwrap()).await.unwrap();
+        let settings = Settings::new(&app.config().redis).unwrap().unwrap();
+        let mut open = settings.connect(Duration::from_secs(5)).await.unwrap();
+        tell_hot(app, &settings, &mut open).await.unwrap();
         let mut connection = redis.open().await.unwrap();
         let command = redis::cmd("ZSCORE").arg(&["hot:golang-virtual", "example.com/a"]).to_owned();
         command.query_async::<String>(&mut connection).await.unwrap()
@@ -230,8 +233,11 @@ async fn the_modules_asked_for_most_add_up_in_redis_and_halve() {
     assert_eq!(score(0).await, "24", "each request is told once");
     redis.run(&["DEL", "hot:golang-virtual:halved"]).await;
     assert_eq!(score(2).await, "14", "the half of before, and the new ones");
-    let rare: Option<String> =
-        redis::cmd("ZSCORE").arg(&["hot:golang-virtual", "example.com/rare"]).query_async(&mut connection).await.unwrap();
+    let rare: Option<String> = redis::cmd("ZSCORE")
+        .arg(&["hot:golang-virtual", "example.com/rare"])
+        .query_async(&mut connection)
+        .await
+        .unwrap();
     assert_eq!(rare, None, "what is hardly asked for any more goes");
     let expiry: i64 = redis::cmd("TTL").arg("hot:golang-virtual:halved").query_async(&mut connection).await.unwrap();
     assert!(expiry > 0, "nobody else halves for a while");

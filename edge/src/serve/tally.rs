@@ -103,10 +103,7 @@ impl Hits {
     }
 
     const fn since(self, before: Self) -> Self {
-        Self {
-            requests: self.requests.saturating_sub(before.requests),
-            hits: self.hits.saturating_sub(before.hits),
-        }
+        Self { requests: self.requests.saturating_sub(before.requests), hits: self.hits.saturating_sub(before.hits) }
     }
 }
 
@@ -141,7 +138,12 @@ impl Tally {
         let of_route =
             |route: Route| OfRoute { route, http: metrics.of_route(route.as_str()), cache: Default::default() };
         let marks = Marks { at: Instant::now(), last: Hits::default(), before: Hits::default() };
-        Self { metrics: metrics.clone(), repo: repo.to_owned(), routes: ROUTES.map(of_route).into(), marks: Mutex::new(marks) }
+        Self {
+            metrics: metrics.clone(),
+            repo: repo.to_owned(),
+            routes: ROUTES.map(of_route).into(),
+            marks: Mutex::new(marks),
+        }
     }
 
     /// Requests of the last minutes and how many of them were answered from what is held.

@@ -39,9 +39,8 @@ impl Hot {
 
 fn shown(modules: &[HotModule]) -> String {
     let row = |hot: &HotModule| {
-        let region = |(name, requests): (&String, &u64)| {
-            format!("{} {requests}", if name.is_empty() { "-" } else { name })
-        };
+        let region =
+            |(name, requests): (&String, &u64)| format!("{} {requests}", if name.is_empty() { "-" } else { name });
         let regions: Vec<String> = hot.regions.iter().map(region).collect();
         let at_least = hot.requests.saturating_sub(hot.overcount);
         vec![text(&json!(hot.module)), hot.requests.to_string(), at_least.to_string(), text(&json!(regions.join(", ")))]

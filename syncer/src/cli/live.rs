@@ -62,7 +62,8 @@ fn changes(before: &View, view: &View) -> Vec<String> {
     }
     for edge in &view.edges {
         let was = before.edges.iter().find(|was| was.edge == edge.edge);
-        let differs = |was: &Edge| was.cursor != edge.cursor || was.channel != edge.channel || state(was) != state(edge);
+        let differs =
+            |was: &Edge| was.cursor != edge.cursor || was.channel != edge.channel || state(was) != state(edge);
         if was.is_none_or(differs) {
             let cursor = edge.cursor.map_or_else(|| "-".to_owned(), |cursor| cursor.to_string());
             let lag = edge.lag_seconds.map_or_else(|| "unknown".to_owned(), |lag| format!("{lag:.2} s"));
@@ -99,12 +100,8 @@ mod tests {
             hit_rate: None,
             obeyed: String::new(),
         };
-        let view = |seq, edges| View {
-            repo: "r".into(),
-            head: Some(ChangeId { epoch: 1, seq }),
-            center_up: true,
-            edges,
-        };
+        let view =
+            |seq, edges| View { repo: "r".into(), head: Some(ChangeId { epoch: 1, seq }), center_up: true, edges };
         let first = view(2, vec![edge(2, true)]);
         assert_eq!(
             changes(&View::default(), &first),

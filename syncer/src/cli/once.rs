@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use shared::cli::{EXIT_DONE, EXIT_FAILED, EXIT_USAGE};
-use shared::sync::{Pass, PassError, Relay, RelaySettings};
+use shared::sync::{Pass, PassError, Relay};
 
 use super::print;
 use crate::config::Config;
@@ -82,7 +82,7 @@ fn failed(part: &str, error: &dyn std::fmt::Display) -> u8 {
 
 async fn relay(config: &Config, parties: &Parties) -> Option<u8> {
     let redis = parties.redis.clone()?;
-    let settings = RelaySettings::default();
+    let settings = config.trimming.relay();
     let store = Store::new(redis, &config.repository, settings.keep.entries_max);
     let relay = Relay::new(parties.feed.clone(), store, settings, |_| {});
     Some(match relay.once().await {

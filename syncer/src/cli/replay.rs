@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use redis::RedisResult;
 use serde_json::{Value, json};
 use shared::change::ChangeId;
 use shared::cli::{EXIT_DONE, EXIT_FAILED, EXIT_USAGE, fail};
@@ -19,7 +18,7 @@ use crate::config::Config;
 use crate::daemon::Parties;
 use crate::error::SyncerError;
 use crate::fleet::Fleet;
-use crate::url::{join, reason};
+use crate::url::reason;
 
 /// How long an edge may take: a long log is many records.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(5);
@@ -102,7 +101,7 @@ impl Replay {
 
     async fn ask_one(&self, fleet: &Fleet, base: &str) -> Result<u64, String> {
         let body = json!({ "replay_from": self.from }).to_string();
-        let request = fleet.client().post(join(base, "api/v1/sync")).body(body).timeout(ANSWER_TIMEOUT);
+        let request = fleet.edges().post(base, "api/v1/sync").body(body).timeout(ANSWER_TIMEOUT);
         let response = request.send().await.map_err(reason)?;
         let status = response.status();
         let answer: Value = response.json().await.map_err(reason)?;
@@ -119,7 +118,7 @@ impl Replay {
         let id = format!("{:016x}", rand::random::<u64>());
         let action = json!({ "id": id, "repo": fleet.repository(), "edges": edges, "replay_from": self.from });
         if let Err(error) = put(fleet, &action).await {
-            return edges.into_iter().map(|edge| (edge, Err(format!("redis: {error}")))).collect();
+            return edges.into_iter().map(|edge| (edge, Err(error.clone()))).collect();
         }
         let (mut waiting, mut said) = (edges, Vec::new());
         let deadline = Instant::now() + CONTROL_TIMEOUT;
@@ -139,16 +138,16 @@ impl Replay {
     }
 }
 
-async fn put(fleet: &Fleet, action: &Value) -> RedisResult<()> {
+async fn put(fleet: &Fleet, action: &Value) -> Result<(), String> {
     let Some(mut redis) = fleet.heartbeats().await else { return Ok(()) };
-    let mut connection = redis.connection().await?;
+    let mut connection = redis.connection().await.map_err(|error| error.to_string())?;
     let set = redis::cmd("SET")
         .arg("control:edges")
         .arg(action.to_string())
         .arg("EX")
         .arg(CONTROL_EXPIRY_SECONDS)
-        .query_async(&mut connection)
+        .exec_async(&mut connection)
         .await;
     redis.keep(connection);
-    set
+    set.map_err(|error| format!("redis: {error}"))
 }

@@ -151,7 +151,10 @@ mod tests {
         let shown = edges(&view) + &summary(&view);
         let lines: Vec<&str> = shown.lines().collect();
         assert!(lines[0].starts_with("EDGE  REGION  STATE  CHANNEL  CURSOR  LAG s"), "{shown}");
-        assert!(lines[1].starts_with("a     -       ok     feed     1-2     0.25   1970-01-01T00:00:00Z  50.0 %"), "{shown}");
+        assert!(
+            lines[1].starts_with("a     -       ok     feed     1-2     0.25   1970-01-01T00:00:00Z  50.0 %"),
+            "{shown}"
+        );
         assert!(lines[2].starts_with("b     -       down"), "{shown}");
         assert_eq!(lines[3], "the center does not answer; 2 edges, 0 behind, 1 down");
     }

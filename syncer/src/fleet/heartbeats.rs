@@ -3,24 +3,23 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
+use redis::RedisResult;
 use redis::streams::StreamInfoGroupsReply;
-use redis::{AsyncConnectionConfig, Client, RedisResult};
 use shared::change::ChangeId;
+use shared::redis::{Connection, Redis, RedisError};
 
 use super::report::Report;
 
 /// Most edges that are read.
-const EDGES_MAX: usize = 1000;
+const EDGES_MAX: isize = 1000;
 
 /// How long Redis may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A connection that is made anew when it broke.
-#[derive(Debug)]
 pub(crate) struct Heartbeats {
-    client: Client,
-    connection: Option<MultiplexedConnection>,
+    redis: Redis,
+    connection: Option<Connection>,
 }
 
 /// What was found.
@@ -33,51 +32,50 @@ pub(super) struct Beats {
 }
 
 impl Heartbeats {
-    /// Through this client.
-    pub(super) const fn new(client: Client) -> Self {
-        Self { client, connection: None }
+    /// Of this Redis.
+    pub(super) const fn new(redis: Redis) -> Self {
+        Self { redis, connection: None }
+    }
+
+    /// The name of a repository's key.
+    pub(crate) fn key(&self, kind: &str, repository: &str) -> String {
+        self.redis.key(kind, repository)
     }
 
     /// A connection; to be given back with [`Self::keep`] when all went well.
-    pub(crate) async fn connection(&mut self) -> RedisResult<MultiplexedConnection> {
-        if let Some(connection) = self.connection.take() {
-            return Ok(connection);
+    pub(crate) async fn connection(&mut self) -> Result<Connection, RedisError> {
+        match self.connection.take() {
+            Some(connection) => Ok(connection),
+            None => self.redis.connect(ANSWER_TIMEOUT).await,
         }
-        let settings = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(ANSWER_TIMEOUT))
-            .set_response_timeout(Some(ANSWER_TIMEOUT));
-        self.client.get_multiplexed_async_connection_with_config(&settings).await
     }
 
     /// Keeps a connection that works.
-    pub(crate) fn keep(&mut self, connection: MultiplexedConnection) {
+    pub(crate) fn keep(&mut self, connection: Connection) {
         self.connection = Some(connection);
     }
 
-    /// Reads all that concerns `repository`.
-    pub(super) async fn read(&mut self, repository: &str) -> RedisResult<Beats> {
-        let mut connection = self.connection().await?;
+    /// Reads all that concerns `repository`; none if Redis does not answer.
+    pub(super) async fn read(&mut self, repository: &str) -> Option<Beats> {
+        let mut connection = self.connection().await.ok()?;
+        let beats = self.beats(&mut connection, repository).await.ok()?;
+        self.keep(connection);
+        Some(beats)
+    }
+
+    async fn beats(&self, connection: &mut Connection, repository: &str) -> RedisResult<Beats> {
         let mut beats = Beats::default();
-        let mut at = 0_u64;
-        loop {
-            let (next, keys): (u64, Vec<String>) = redis::cmd("SCAN")
-                .arg(at)
-                .arg(&["MATCH", "edge:*", "COUNT"])
-                .arg(EDGES_MAX)
-                .query_async(&mut connection)
-                .await?;
-            for key in keys {
-                let fields: HashMap<String, String> =
-                    redis::cmd("HGETALL").arg(&key).query_async(&mut connection).await?;
-                beats.alive.extend(Report::from_fields(key.trim_start_matches("edge:"), fields));
-            }
-            at = next;
-            if at == 0 || beats.alive.len() >= EDGES_MAX {
-                break;
-            }
+        let mut heard = redis::cmd("ZRANGE");
+        heard.arg(self.key("edges", repository)).arg(-EDGES_MAX).arg(-1);
+        let edges: Vec<String> = heard.query_async(connection).await?;
+        for edge in edges {
+            let fields: HashMap<String, String> =
+                redis::cmd("HGETALL").arg(format!("edge:{edge}")).query_async(connection).await?;
+            beats.alive.extend(Report::from_fields(&edge, fields));
         }
+        beats.alive.retain(|report| report.repo.is_empty() || report.repo == repository);
         let groups: RedisResult<StreamInfoGroupsReply> =
-            redis::cmd("XINFO").arg("GROUPS").arg(format!("meta:{repository}")).query_async(&mut connection).await;
+            redis::cmd("XINFO").arg("GROUPS").arg(self.key("meta", repository)).query_async(connection).await;
         // Without a stream there are no groups.
         for group in groups.map(|reply| reply.groups).unwrap_or_default() {
             let Some(edge) = group.name.strip_prefix("edge:") else { continue };
@@ -87,8 +85,6 @@ impl Heartbeats {
                 beats.silent.push((edge.to_owned(), cursor));
             }
         }
-        beats.alive.retain(|report| report.repo.is_empty() || report.repo == repository);
-        self.keep(connection);
         Ok(beats)
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use shared::change::ChangeId;
+use shared::redis::Redis;
 use shared::sync::Log as _;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout};
@@ -19,8 +20,10 @@ pub(crate) use self::heartbeats::Heartbeats;
 use self::lag::Missed;
 use self::report::Report;
 use crate::config::Config;
+use crate::edges::EdgeClient;
+use crate::error::SyncerError;
 use crate::feed::Feed;
-use crate::url::{authority, join};
+use crate::url::authority;
 
 /// How long one answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -68,6 +71,7 @@ pub(crate) struct View {
 /// Where edges are found.
 pub(crate) struct Fleet {
     client: reqwest::Client,
+    edges: EdgeClient,
     feed: Feed,
     /// Label and base URL of the administration of each edge.
     admins: Vec<(String, String)>,
@@ -89,7 +93,12 @@ struct State {
 
 impl Fleet {
     /// The edges of the configuration, and those that send heartbeats.
-    pub(crate) fn new(client: reqwest::Client, feed: Feed, config: &Config, redis: Option<&redis::Client>) -> Self {
+    pub(crate) fn new(
+        client: reqwest::Client,
+        feed: Feed,
+        config: &Config,
+        redis: Option<&Redis>,
+    ) -> Result<Self, SyncerError> {
         let admins = config.edges.iter().map(|edge| (authority(edge), edge.clone())).collect();
         let state = State {
             heartbeats: redis.cloned().map(Heartbeats::new),
@@ -99,18 +108,24 @@ impl Fleet {
             names: BTreeMap::new(),
             last: None,
         };
-        Self {
+        Ok(Self {
+            edges: EdgeClient::new(client.clone(), config)?,
             client,
             feed,
             admins,
             repository: config.repository.clone(),
             state: Mutex::new(state),
-        }
+        })
     }
 
-    /// The client that edges are asked with.
+    /// The client that the center is asked with.
     pub(crate) const fn client(&self) -> &reqwest::Client {
         &self.client
+    }
+
+    /// The client that the edges are asked with.
+    pub(crate) const fn edges(&self) -> &EdgeClient {
+        &self.edges
     }
 
     /// The base URLs of the administrations that are known.
@@ -158,7 +173,7 @@ impl Fleet {
 
     async fn ask<'a>(&self, label: &'a str, url: &str) -> (&'a str, Option<Report>) {
         let asked = async {
-            let response = self.client.get(join(url, "api/v1/sync")).send().await.ok()?.error_for_status().ok()?;
+            let response = self.edges.get(url, "api/v1/sync").send().await.ok()?.error_for_status().ok()?;
             response.json::<Report>().await.ok()
         };
         (label, timeout(ANSWER_TIMEOUT, asked).await.ok().flatten())
@@ -190,7 +205,7 @@ impl State {
             }
         }
         if let Some(heartbeats) = &mut self.heartbeats
-            && let Ok(Ok(beats)) = timeout(ANSWER_TIMEOUT, heartbeats.read(repository)).await
+            && let Ok(Some(beats)) = timeout(ANSWER_TIMEOUT, heartbeats.read(repository)).await
         {
             for beat in beats.alive {
                 // The administration's word is the newer one.

@@ -57,7 +57,8 @@ mod tests {
     #[test]
     fn a_heartbeat_says_the_same_in_texts() {
         let fields = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let beat = Report::from_fields("e1", fields(&[("cursor", "5-7"), ("hit_rate", "0.25"), ("last_reconcile", "")]));
+        let beat =
+            Report::from_fields("e1", fields(&[("cursor", "5-7"), ("hit_rate", "0.25"), ("last_reconcile", "")]));
         let beat = beat.unwrap();
         assert_eq!((beat.edge.as_str(), beat.hit_rate, beat.last_reconcile), ("e1", Some(0.25), None));
         assert_eq!(Report::from_fields("e1", fields(&[("cursor", "x")])), None);

@@ -22,6 +22,7 @@ use super::wanted::{Cause, Key};
 use super::{Prewarm, PrewarmError, caller, client, goproxies, read};
 use crate::BINARY;
 use crate::config::Config;
+use crate::edges::EdgeClient;
 
 /// What to warm, or what to say of it.
 #[derive(Debug, clap::Args)]
@@ -137,7 +138,7 @@ async fn warm(config: &Config, units: &[Unit]) -> Result<u8, PrewarmError> {
         queue: Arc::clone(&queue),
         mods: Mods::new(Fetcher::new(client.clone(), first)),
         metrics,
-        client,
+        client: EdgeClient::new(client.clone(), config).map_err(|error| PrewarmError::Setting(error.to_string()))?,
         edges: Vec::new(),
         hot: Mutex::default(),
     };

@@ -43,6 +43,7 @@ pub(crate) use self::settings::PrewarmSettings;
 use self::sources::Sources;
 use self::target::Target;
 use crate::config::Config;
+use crate::edges::EdgeClient;
 use crate::feed::Feed;
 use crate::url::{authority, join};
 use crate::watch::NewVersion;
@@ -81,6 +82,9 @@ pub(crate) enum PrewarmError {
     /// The HTTP client cannot be made.
     #[error("cannot make an HTTP client: {0}")]
     Client(reqwest::Error),
+    /// A setting cannot be used.
+    #[error("{0}")]
+    Setting(String),
     /// The queue's folder cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
@@ -103,7 +107,9 @@ impl Prewarm {
             return Ok(None);
         }
         let client = client()?;
-        let edges = edges(config, &client)?;
+        let of_edges =
+            EdgeClient::new(client.clone(), config).map_err(|error| PrewarmError::Setting(error.to_string()))?;
+        let edges = edges(config, &client, &of_edges)?;
         let names: Vec<String> = edges.iter().map(|edge| edge.name.clone()).collect();
         let metrics = PrewarmMetrics::new();
         let queue = Queue::open(&names, &config.prewarm, metrics.clone())?;
@@ -113,7 +119,7 @@ impl Prewarm {
             queue: Arc::clone(&queue),
             mods: Mods::new(Fetcher::new(client.clone(), &center)),
             metrics,
-            client,
+            client: of_edges,
             edges: config.edges.iter().map(|edge| (authority(edge), edge.clone())).collect(),
             hot: Mutex::default(),
         };
@@ -149,10 +155,10 @@ fn client() -> Result<reqwest::Client, PrewarmError> {
 }
 
 /// The edges' administrations, where they are configured; otherwise their GOPROXYs.
-fn edges(config: &Config, client: &reqwest::Client) -> Result<Vec<Edge>, PrewarmError> {
+fn edges(config: &Config, client: &reqwest::Client, of_edges: &EdgeClient) -> Result<Vec<Edge>, PrewarmError> {
     let admin = config.edges.iter().map(|base| Edge {
         name: authority(base),
-        target: Target::Admin { client: client.clone(), base: base.clone() },
+        target: Target::Admin { client: of_edges.clone(), base: base.clone() },
     });
     let mut edges: Vec<Edge> = admin.collect();
     if edges.is_empty() {

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use reqwest::Client;
 use serde::Deserialize;
 use shared::digest::Digest;
 use shared::go_sum::Entry;
@@ -15,7 +14,8 @@ use shared::go_sum::Entry;
 use super::fetch::{FetchError, Fetcher};
 use super::queue::Job;
 use super::wanted::{Key, Parts};
-use crate::url::{join, reason};
+use crate::edges::EdgeClient;
+use crate::url::reason;
 
 /// Artefacts of one call of an edge's administration, which fetches 16 of them at one time.
 const CALL_ARTEFACTS: usize = 48;
@@ -58,7 +58,7 @@ pub(crate) enum Target {
     /// `POST /api/v1/prewarm` of its administration.
     Admin {
         /// The client.
-        client: Client,
+        client: EdgeClient,
         /// Base URL of the administration.
         base: String,
     },
@@ -130,12 +130,12 @@ impl Target {
     }
 }
 
-async fn ask(client: &Client, base: &str, jobs: &[Job]) -> Result<Vec<Vec<Outcome>>, String> {
+async fn ask(client: &EdgeClient, base: &str, jobs: &[Job]) -> Result<Vec<Vec<Outcome>>, String> {
     let wanted: Vec<(usize, Parts)> =
         jobs.iter().enumerate().flat_map(|(at, job)| job.parts.each().map(move |part| (at, part))).collect();
     let paths: Vec<String> = wanted.iter().map(|(at, part)| path(&jobs[*at].key, *part)).collect();
     let answer = async {
-        let request = client.post(join(base, "api/v1/prewarm")).json(&serde_json::json!({ "artefacts": paths }));
+        let request = client.post(base, "api/v1/prewarm").json(&serde_json::json!({ "artefacts": paths }));
         let mut response = request.timeout(CALL_TIME_MAX).send().await.map_err(reason)?;
         if !response.status().is_success() {
             return Err(format!("its administration answers {}", response.status()));

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::NewVersion;
 use crate::fleet::Fleet;
-use crate::url::{authority, join, reason};
+use crate::url::{authority, reason};
 
 /// How long an edge may take over some versions: they may be large, and cold at the center.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(10);
@@ -37,7 +37,7 @@ pub(crate) async fn warm(fleet: &Fleet, versions: &[NewVersion]) -> usize {
     artefacts.extend(modules.iter().map(|module| format!("{module}@latest")));
     let body = json!({ "artefacts": artefacts }).to_string();
     let asked = fleet.admins().map(async |base| {
-        let request = fleet.client().post(join(base, "api/v1/prewarm")).body(body.clone()).timeout(ANSWER_TIMEOUT);
+        let request = fleet.edges().post(base, "api/v1/prewarm").body(body.clone()).timeout(ANSWER_TIMEOUT);
         let answer = match request.send().await {
             Ok(answer) => answer.json::<serde_json::Value>().await,
             Err(error) => Err(error),

@@ -9,6 +9,7 @@
 mod deliver;
 mod refresh;
 mod schedule;
+mod settings;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -20,7 +21,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 pub(crate) use self::deliver::{deliver, warm};
 use self::refresh::{Refreshed, refresh};
 use self::schedule::{Pace, Schedule};
-use crate::config::{Config, WatchSettings};
+pub(crate) use self::settings::WatchSettings;
+use crate::config::Config;
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::popularity::hottest;
@@ -194,6 +196,9 @@ mod tests {
         assert_eq!(appeared(None, &list, &list[2..]), ["v1.2.0"]);
         let seen: BTreeSet<String> = list[..1].iter().cloned().collect();
         assert_eq!(appeared(Some(&seen), &list, &[]), ["v1.1.0", "v1.2.0"]);
-        assert_eq!(appeared(Some(&BTreeSet::new()), &names(&["1", "2", "3", "4", "5", "6"]), &[]).first().unwrap(), "2");
+        assert_eq!(
+            appeared(Some(&BTreeSet::new()), &names(&["1", "2", "3", "4", "5", "6"]), &[]).first().unwrap(),
+            "2"
+        );
     }
 }

@@ -139,10 +139,7 @@ async fn once_does_a_pass_and_its_exit_code_says_how_far_it_came() {
     let folder = tempfile::tempdir().unwrap();
     let mut redis = RedisServer::start(folder.path()).await;
     let mut env = env_of(&cluster);
-    env.extend([
-        ("MODTIER_SYNCER_REDIS_URL", redis.url()),
-        ("MODTIER_SYNCER_WATCH_REQUESTS_MIN", "1".to_owned()),
-    ]);
+    env.extend([("MODTIER_SYNCER_REDIS_URL", redis.url()), ("MODTIER_SYNCER_WATCH_REQUESTS_MIN", "1".to_owned())]);
     cluster.edge_web().get(LIST).await;
     publish(&cluster, "v1.0.0").await;
     let said = syncer(&["once"], &env).await;

@@ -23,10 +23,8 @@ async fn a_new_version_of_a_hot_module_is_warm_before_anybody_asks() {
         origin.publish(&Module::new(name, "v1.1.0").package().build());
     }
     let edge = cluster.edge_web();
-    until("the zip is on the edge", LIMIT, async || {
-        edge.get_held("example.com/a/@v/v1.1.0.zip").await.status == 200
-    })
-    .await;
+    until("the zip is on the edge", LIMIT, async || edge.get_held("example.com/a/@v/v1.1.0.zip").await.status == 200)
+        .await;
     assert_eq!(edge.get(LIST).await.text(), "v1.0.0\nv1.1.0\n");
     assert_eq!(edge.get_held("example.com/a/@v/v1.1.0.mod").await.status, 200);
     assert_eq!(edge.get_held("example.com/cold/@v/v1.1.0.zip").await.status, 404, "nobody asks for it");

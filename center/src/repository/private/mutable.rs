@@ -64,8 +64,8 @@ impl Private {
         if is_within(record.fetched_ms, options.fresh_for(self.periods.metadata)) {
             return self.held_mutable(record, CacheStatus::Hit).await;
         }
-        let may_be_old = !options.revalidate
-            && is_within(record.fetched_ms, self.periods.metadata + self.periods.refresh_behind);
+        let may_be_old =
+            !options.revalidate && is_within(record.fetched_ms, self.periods.metadata + self.periods.refresh_behind);
         if !may_be_old && !options.held_only {
             return Ok(None);
         }

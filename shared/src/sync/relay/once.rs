@@ -61,7 +61,8 @@ impl<L: Log, S: StreamStore> Relay<L, S> {
         let mut after = self.align(writer).await?;
         let mut published = 0;
         loop {
-            let page = self.log.page(after, Duration::ZERO, PAGE_RECORDS_MAX).await.and_then(|page| page.in_order(after));
+            let page =
+                self.log.page(after, Duration::ZERO, PAGE_RECORDS_MAX).await.and_then(|page| page.in_order(after));
             let page = page.map_err(|error: LogError| Ended::from(error))?;
             let Some(last) = page.changes.last() else { return Ok(published) };
             after = last.id;

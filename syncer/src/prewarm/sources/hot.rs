@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::{Rounds, Sources};
 use crate::prewarm::wanted::{Cause, CauseKind};
-use crate::url::{join, reason};
+use crate::url::reason;
 
 /// How long an edge may take for its list.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -54,8 +54,8 @@ impl Sources {
     }
 
     async fn hot_of(&self, base: &str) -> Result<Vec<HotModule>, String> {
-        let url = join(base, &format!("api/v1/hot?n={}", self.settings.hot_modules));
-        let answer = self.client.get(url).timeout(ANSWER_TIMEOUT).send().await.map_err(reason)?;
+        let path = format!("api/v1/hot?n={}", self.settings.hot_modules);
+        let answer = self.client.get(base, &path).timeout(ANSWER_TIMEOUT).send().await.map_err(reason)?;
         let answer = answer.error_for_status().map_err(reason)?;
         answer.json::<Hot>().await.map(|hot| hot.modules).map_err(reason)
     }
