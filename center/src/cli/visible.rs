@@ -12,7 +12,7 @@ use reqwest::Url;
 use serde::Deserialize;
 use shared::change::ChangeId;
 use shared::client::{ClientOptions, http_client};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Between two questions.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -70,21 +70,27 @@ pub(super) async fn wait(syncer: &Url, limit: Duration) -> anyhow::Result<Visibl
     let url = base.join("api/v1/edges").context("--syncer")?;
     let client = http_client(ClientOptions { read_timeout: ANSWER_TIMEOUT, ..ClientOptions::default() })
         .context("the HTTP client cannot be set up")?;
-    let (began, mut target) = (Instant::now(), None);
+    let (began, mut target, mut seen) = (Instant::now(), None, None);
     loop {
-        let asked = ask(&client, &url).await;
+        // Without any answer yet, the first one is waited for: it says at least who has it not.
+        let left = if seen.is_some() { limit.saturating_sub(began.elapsed()) } else { ANSWER_TIMEOUT };
+        let asked = timeout(left, ask(&client, &url)).await;
         let is_over = began.elapsed() >= limit;
-        match asked {
-            Ok(view) => {
+        match (asked, seen.take()) {
+            (Ok(Ok(view)), _) => {
                 target = target.or(view.head.filter(|_| view.center_up));
                 let visible = judge(&view, target, began.elapsed());
                 if is_over || visible.is_everywhere() {
                     return Ok(visible);
                 }
+                seen = Some(visible);
             }
-            Err(error) if is_over => return Err(error),
+            // The last answer stands.
+            (Err(_), Some(visible)) => return Ok(Visible { after: began.elapsed(), ..visible }),
+            (Ok(Err(error)), None) if is_over => return Err(error),
+            (Err(_), None) if is_over => anyhow::bail!("the syncer does not answer"),
             // It may be starting.
-            Err(_) => {}
+            (_, before) => seen = before,
         }
         sleep(PAUSE).await;
     }

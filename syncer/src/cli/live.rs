@@ -99,6 +99,7 @@ mod tests {
             last_reconcile: None,
             hit_rate: None,
             obeyed: String::new(),
+            beat: None,
         };
         let view =
             |seq, edges| View { repo: "r".into(), head: Some(ChangeId { epoch: 1, seq }), center_up: true, edges };

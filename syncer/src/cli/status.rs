@@ -117,6 +117,7 @@ mod tests {
             last_reconcile: Some(0),
             hit_rate: Some(0.5),
             obeyed: String::new(),
+            beat: None,
         }
     }
 

@@ -53,6 +53,9 @@ pub(crate) struct Edge {
     /// The last action of `control:edges` that it did.
     #[serde(skip)]
     pub(crate) obeyed: String,
+    /// When it sent the last heartbeat that was seen, by its clock.
+    #[serde(skip)]
+    pub(crate) beat: Option<u64>,
 }
 
 /// All edges at one moment.
@@ -196,7 +199,8 @@ impl State {
                     // It was known by its address until now.
                     self.known.remove(label);
                 }
-                self.known.insert(report.edge.clone(), (Edge::of(report), now));
+                let beat = self.known.get(&report.edge).and_then(|(edge, _)| edge.beat);
+                self.known.insert(report.edge.clone(), (Edge { beat, ..Edge::of(report) }, now));
             } else {
                 let name = self.names.get(label).map_or(label, String::as_str);
                 if !self.known.contains_key(name) {
@@ -208,11 +212,7 @@ impl State {
             && let Ok(Some(beats)) = timeout(ANSWER_TIMEOUT, heartbeats.read(repository)).await
         {
             for beat in beats.alive {
-                // The administration's word is the newer one.
-                match self.known.get_mut(&beat.edge) {
-                    Some((edge, _)) if edge.up => edge.obeyed = beat.obeyed,
-                    _ => drop(self.known.insert(beat.edge.clone(), (Edge::of(beat), now))),
-                }
+                take_beat(&mut self.known, beat, now);
             }
             for (name, cursor) in beats.silent {
                 self.known.entry(name.clone()).or_insert_with(|| (Edge::unheard(&name, Some(cursor)), now));
@@ -240,6 +240,19 @@ impl State {
     }
 }
 
+/// Takes over what a heartbeat says.
+fn take_beat(known: &mut BTreeMap<String, (Edge, Instant)>, beat: Report, now: Instant) {
+    match known.get_mut(&beat.edge) {
+        // The administration's word is newer than a heartbeat, and than one that was there when it was said.
+        Some((edge, _)) if edge.up || (edge.beat.is_some() && edge.beat == beat.time) => {
+            edge.up = true;
+            edge.obeyed = beat.obeyed;
+            edge.beat = beat.time;
+        }
+        _ => drop(known.insert(beat.edge.clone(), (Edge::of(beat), now))),
+    }
+}
+
 impl Edge {
     fn of(report: Report) -> Self {
         Self {
@@ -252,6 +265,7 @@ impl Edge {
             last_reconcile: report.last_reconcile,
             hit_rate: report.hit_rate,
             obeyed: report.obeyed,
+            beat: report.time,
         }
     }
 

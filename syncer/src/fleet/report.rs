@@ -20,6 +20,8 @@ pub(super) struct Report {
     pub(super) last_reconcile: Option<u64>,
     /// The last action of `control:edges` that it did.
     pub(super) obeyed: String,
+    /// When it sent the heartbeat: Unix time in seconds, by its clock.
+    pub(super) time: Option<u64>,
 }
 
 impl Report {
@@ -36,6 +38,7 @@ impl Report {
             hit_rate: text("hit_rate").parse().ok(),
             last_reconcile: text("last_reconcile").parse().ok(),
             obeyed: text("obeyed"),
+            time: text("time").parse().ok(),
         })
     }
 }
