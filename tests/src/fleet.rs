@@ -26,6 +26,8 @@ pub struct Fleet {
     /// The center.
     pub center: Process,
     center_address: String,
+    center_web: Web,
+    local: Web,
     token: String,
     dir: TempDir,
 }
@@ -38,7 +40,9 @@ pub struct FleetEdge {
     /// Its name in Redis.
     pub id: String,
     address: String,
-    admin: String,
+    admin_address: String,
+    web: Web,
+    admin: Web,
     data: PathBuf,
 }
 
@@ -66,7 +70,10 @@ impl Fleet {
         let spawned: Vec<_> = (0..edges)
             .map(|number| spawn_edge(&builder, root, number, &center_address, redis_url.as_deref()))
             .collect();
-        let mut fleet = Self { edges: Vec::new(), syncers, redis, center, center_address, token, dir };
+        // A client is dear to make: one each is made, and copied.
+        let (center_web, local) = (Web::new(&center_address), Web::new(&repository(&center_address, "golang-local")));
+        let mut fleet =
+            Self { edges: Vec::new(), syncers, redis, center, center_address, center_web, local, token, dir };
         for (number, process) in spawned.into_iter().enumerate() {
             let edge = FleetEdge::of(process, number, fleet.dir.path()).await;
             fleet.edges.push(edge);
@@ -76,12 +83,17 @@ impl Fleet {
 
     /// Requests to the center's root.
     pub fn center_web(&self) -> Web {
-        Web::new(&self.center_address)
+        self.center_web.clone()
     }
 
     /// Requests to one of the center's repositories.
-    pub fn repository_web(&self, repository: &str) -> Web {
-        Web::new(&format!("{}/api/go/{repository}", self.center_address))
+    pub fn repository_web(&self, name: &str) -> Web {
+        Web::new(&repository(&self.center_address, name))
+    }
+
+    /// Requests to `golang-local`.
+    pub fn local(&self) -> &Web {
+        &self.local
     }
 
     /// A token that may do everything.
@@ -96,7 +108,7 @@ impl Fleet {
 
     /// Publishes to `golang-local`; the answer is for the test to judge.
     pub async fn publish(&self, module: &BuiltModule) -> Result<Reply, String> {
-        self.repository_web("golang-local").put(&module.zip_path(), Some(&self.token), module.zip.clone()).await
+        self.local.put(&module.zip_path(), Some(&self.token), module.zip.clone()).await
     }
 
     /// The newest record of the center's log.
@@ -104,7 +116,7 @@ impl Fleet {
     /// # Panics
     /// When the center does not say it in time.
     pub async fn head(&self) -> ChangeId {
-        let web = self.center_web();
+        let web = &self.center_web;
         until_some("the center says where its log is", ANSWER, async || {
             let reply = web.try_get("api/v1/repos/golang-virtual/changes?limit=1").await.ok()?;
             reply.header("x-change-head").parse().ok()
@@ -140,14 +152,17 @@ impl FleetEdge {
         process.spec_mut().set_env("MODTIER_EDGE_LISTEN", &listen(&announced));
         process.spec_mut().set_env("MODTIER_EDGE_ADMIN", &admin);
         let id = name(number);
-        let mut edge = Self { process, address: url(&listen(&announced)), admin: url(&admin), data: root.join(&id).join("edge"), id };
+        let (address, admin_address) = (url(&listen(&announced)), url(&admin));
+        let (web, admin) = (Web::new(&address), Web::new(&admin_address));
+        let data = root.join(&id).join("edge");
+        let mut edge = Self { process, address, admin_address, web, admin, data, id };
         edge.ready().await;
         edge
     }
 
     /// Requests to it.
-    pub fn web(&self) -> Web {
-        Web::new(&self.address)
+    pub fn web(&self) -> &Web {
+        &self.web
     }
 
     /// `http://host:port` that it serves at.
@@ -156,13 +171,13 @@ impl FleetEdge {
     }
 
     /// Requests to its admin listener.
-    pub fn admin_web(&self) -> Web {
-        Web::new(&self.admin)
+    pub fn admin_web(&self) -> &Web {
+        &self.admin
     }
 
     /// The last change that it has applied, if it answers.
     pub async fn cursor(&self) -> Option<ChangeId> {
-        let reply = self.admin_web().try_get("api/v1/sync").await.ok().filter(|reply| reply.status == 200)?;
+        let reply = self.admin.try_get("api/v1/sync").await.ok().filter(|reply| reply.status == 200)?;
         reply.json()["cursor"].as_str()?.parse().ok()
     }
 
@@ -197,8 +212,12 @@ impl FleetEdge {
     }
 
     async fn ready(&mut self) {
-        ready(&self.id, &self.admin, &mut self.process).await;
+        ready(&self.id, &self.admin_address, &mut self.process).await;
     }
+}
+
+fn repository(center: &str, name: &str) -> String {
+    format!("{center}/api/go/{name}")
 }
 
 fn name(number: usize) -> String {

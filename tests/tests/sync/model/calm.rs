@@ -22,13 +22,13 @@ pub(crate) async fn views_agree(fleet: &Fleet, truth: &Truth) {
     for place in places(truth) {
         let expected = center.get(&place).await;
         for edge in &fleet.edges {
-            compare(&edge.web(), edge, &place, &expected, &center).await;
+            compare(edge, &place, &expected, &center).await;
         }
     }
 }
 
-async fn compare(web: &Web, edge: &FleetEdge, place: &str, expected: &Reply, center: &Web) {
-    let found = web.get(place).await;
+async fn compare(edge: &FleetEdge, place: &str, expected: &Reply, center: &Web) {
+    let found = edge.web().get(place).await;
     let agree = |expected: &Reply| {
         found.status == expected.status && found.complete && (found.status != 200 || found.body == expected.body)
     };

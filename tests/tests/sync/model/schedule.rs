@@ -193,7 +193,7 @@ impl Driver {
 
     /// The `.info` goes first, so that another center makes the same of it.
     async fn send(&self, built: &modtier_tests::BuiltModule) {
-        let local = self.fleet.repository_web("golang-local");
+        let local = self.fleet.local();
         let info = local.put(&built.at("info"), Some(self.fleet.token()), built.info.clone()).await.unwrap();
         assert!(matches!(info.status, 200 | 201), "PUT of the info of {}: {}", built.query(), info.text());
         let zip = self.fleet.publish(built).await.unwrap();
@@ -210,7 +210,7 @@ impl Driver {
     async fn mark(&self, module: u64, number: u64, is_there: bool) {
         let built = self.truth.built(module, number).expect("only what was published is changed");
         let place = format!("{}/@v/{}", built.path, built.version);
-        let local = self.fleet.repository_web("golang-local");
+        let local = self.fleet.local();
         let request = if is_there {
             local.request(Method::POST, &format!("{place}/restore"))
         } else {
