@@ -11,15 +11,17 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use shared::change::ChangeId;
 use shared::digest::Digest;
 
+use super::background::Signal;
 use super::clock::{self, Clock, HEARTBEAT_EVERY_MS};
 use super::entry::Meta;
-use super::evict::{Signal, Uses};
+use super::evict::Uses;
 use super::files::Files;
 use super::freshness::FreshnessPolicy;
 use super::generation::{Eras, Generations};
 use super::heat::Heat;
 use super::index::{self, Batch, Blob, Family, Index};
 use super::memory::Memory;
+use super::scrub::Scrub;
 use super::verified::Verified;
 use super::{CacheConfig, CacheError, Stats};
 
@@ -41,6 +43,7 @@ pub(super) struct Store {
     pub(super) uses: Uses,
     pub(super) verified: Verified,
     pub(super) signal: Arc<Signal>,
+    pub(super) scrub: Scrub,
     pub(super) disk_bytes_max: AtomicU64,
     pub(super) disk_bytes: AtomicU64,
     pub(super) disk_objects: AtomicU64,
@@ -70,7 +73,7 @@ struct Opened {
 
 impl Store {
     pub(super) fn open(config: CacheConfig, clock: Clock) -> Result<Self, CacheError> {
-        let CacheConfig { dir, memory_bytes_max, disk_bytes_max, policy } = config;
+        let CacheConfig { dir, memory_bytes_max, disk_bytes_max, scrub_bytes_per_second, policy } = config;
         let files = Files::open(&dir).map_err(|(dir, source)| CacheError::Directory { dir, source })?;
         // The index comes first: it keeps a second process out, whose fills may be under way.
         let (opened, resets) = open_index(&dir.join("index"))?;
@@ -93,6 +96,7 @@ impl Store {
             uses: Uses::default(),
             verified: Verified::default(),
             signal: Arc::default(),
+            scrub: Scrub::default(),
             disk_bytes_max: AtomicU64::new(disk_bytes_max),
             disk_bytes: AtomicU64::new(bytes),
             disk_objects: AtomicU64::new(objects),
@@ -105,6 +109,7 @@ impl Store {
             stripes: std::array::from_fn(|_| Mutex::new(())),
             writer: Mutex::new(()),
         };
+        store.scrub.set_rate(scrub_bytes_per_second);
         store.note_write(trouble.as_deref());
         store.check_clock(heartbeat_ms);
         Ok(store)
@@ -215,6 +220,7 @@ impl Store {
     pub(super) fn reconfigure(&self, config: &CacheConfig) {
         self.policy.store(Arc::new(config.policy.clone()));
         self.disk_bytes_max.store(config.disk_bytes_max, Relaxed);
+        self.scrub.set_rate(config.scrub_bytes_per_second);
         self.signal.wake();
     }
 
@@ -253,6 +259,8 @@ impl Store {
             disk_objects: self.disk_objects.load(Relaxed),
             evictions: self.evictions.load(Relaxed),
             damaged: self.damaged.load(Relaxed),
+            scrubbed_bytes: self.scrub.bytes(),
+            scrubs: self.scrub.walks(),
             resets: self.resets.load(Relaxed),
             in_trouble: self.trouble.lock().is_some(),
         }
