@@ -150,6 +150,7 @@ impl ClusterBuilder {
         cluster.edge.spec_mut().set_env("MODTIER_EDGE_ADMIN", at_edge.admin.as_deref().unwrap_or_default());
         cluster.center_ready().await;
         cluster.edge_ready().await;
+        cluster.edge_in_step().await;
         cluster
     }
 
@@ -324,7 +325,7 @@ impl Cluster {
     ///
     /// # Panics
     /// When it is not in time.
-    pub async fn edge_in_step(&self) {
+    async fn edge_in_step(&self) {
         let admin = self.admin_web();
         until("the edge has compared itself with the center", READY_LIMIT, async || {
             admin.get("readyz?verbose").await.json()["sync"]["last_reconcile"].is_number()

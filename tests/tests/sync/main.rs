@@ -1,5 +1,7 @@
-//! The syncer, Redis and the edges that follow changes.
+//! The syncer with Redis, a center and edges.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
 
 mod model;
+mod prewarm;
+mod relay;
