@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -214,6 +215,25 @@ impl Change {
             return Err(ChangeError::UnknownSchema { id: self.id.to_string(), schema: self.schema });
         }
         Ok(self)
+    }
+}
+
+/// What a record that this build cannot read may mean at most: anything may have changed.
+pub fn anything_changed(id: ChangeId, repo: &str) -> Change {
+    Change {
+        id,
+        repo: repo.to_owned(),
+        event_type: EventType::Update,
+        module_id: String::new(),
+        version: None,
+        kind: Kind::All,
+        timestamp: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+        sha256: None,
+        h1: None,
+        origin: None,
+        reason: "unreadable record".to_owned(),
+        schema: SCHEMA,
+        traceparent: None,
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod artefact;
+pub mod backoff;
 pub mod change;
 pub mod cli;
 pub mod client;
@@ -16,5 +17,6 @@ pub mod pace;
 pub mod progress;
 pub mod reload;
 pub mod request;
+pub mod sync;
 pub mod telemetry;
 pub mod tls;

@@ -2,10 +2,13 @@
 
 use std::future::pending;
 use std::path::Path;
+use std::pin::pin;
 use std::time::Duration;
 
+use shared::backoff;
 use shared::cli::{Announcement, announce};
 use shared::client::{ClientOptions, http_client};
+use shared::sync::{Relay, RelayEvent, RelaySettings};
 use shared::telemetry::HttpMetrics;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -16,7 +19,7 @@ use crate::error::SyncerError;
 use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::oversee::Overseer;
-use crate::relay::Relay;
+use crate::stream::Store;
 use crate::url::authority;
 
 /// How long an answer may go without a byte: longer than the feed's long poll of 30 s.
@@ -40,22 +43,43 @@ pub(crate) async fn run(config: Config, announcement: Option<&Path>) -> Result<(
         announce(file, &Announcement::new(None::<&str>, Some(address)))
             .map_err(|source| SyncerError::Announce { file: file.to_owned(), source })?;
     }
-    tracing::info!(admin = %address, center = authority(&config.center), relay = redis.is_some(), "the syncer runs");
+    let has_relay = redis.is_some();
+    tracing::info!(admin = %address, center = authority(&config.center), relay = has_relay, "the syncer runs");
+    let (stopping, mut stopped) = watch::channel(false);
     let relay = async {
         let Some(redis) = redis else {
             // The sender must live, or readiness would not.
             let _ready = ready;
             return pending().await;
         };
-        Relay::new(feed, redis, &config.repository, metrics, ready).run().await
+        let settings = RelaySettings::default();
+        let store = Store::new(redis, &config.repository, settings.keep.entries_max);
+        let repository = config.repository.clone();
+        let relay = Relay::new(feed, store, settings, move |event| {
+            metrics.relay(&repository, event);
+            if let RelayEvent::Ready(now) = event {
+                ready.send_if_modified(|ready| std::mem::replace(ready, now) != now);
+            }
+        });
+        let stop = async {
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+        };
+        relay.run(stop, backoff::random()).await
     };
+    let mut relay = pin!(relay);
     // Nothing needs to be drained: a batch that is cut off is found in the stream, or not, by the next start.
     tokio::select! {
-        () = stop => Ok(()),
-        error = relay => Err(error),
-        () = overseer.run() => Ok(()),
-        served = axum::serve(listener, routes) => served.map_err(SyncerError::Serve),
+        () = stop => {}
+        ended = &mut relay => return ended.map_err(SyncerError::from),
+        () = overseer.run() => {}
+        served = axum::serve(listener, routes) => return served.map_err(SyncerError::Serve),
     }
+    if has_relay {
+        // Another relay takes over at once when this one gives its lease back.
+        stopping.send_replace(true);
+        relay.await?;
+    }
+    Ok(())
 }
 
 /// Ends with the first SIGTERM or SIGINT from this call on, not only from when it is first waited for.

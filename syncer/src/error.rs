@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use shared::change::ChangeId;
+use shared::sync::RelayEnd;
 
 /// One line for the operator: what is wrong and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -55,4 +56,13 @@ pub(crate) enum SyncerError {
     /// The admin listener ended.
     #[error("admin listener: {0}")]
     Serve(io::Error),
+}
+
+impl From<RelayEnd> for SyncerError {
+    fn from(end: RelayEnd) -> Self {
+        match end {
+            RelayEnd::Foreign { stream, stream_id, head } => Self::ForeignStream { stream, stream_id, head },
+            RelayEnd::NotAStream { stream, message } => Self::NotAStream { stream, message },
+        }
+    }
 }

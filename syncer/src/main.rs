@@ -1,7 +1,6 @@
 //! `modtier-syncer`: carries the center's changes to Redis, warms edges, and watches how far each edge is.
 
 mod admin;
-mod backoff;
 mod config;
 mod daemon;
 mod error;
@@ -9,7 +8,6 @@ mod feed;
 mod metrics;
 mod oversee;
 mod prewarm;
-mod relay;
 mod stream;
 mod url;
 

@@ -1,6 +1,7 @@
 //! The syncer's figures.
 
 use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec};
+use shared::sync::RelayEvent;
 use shared::telemetry::{counter_vec, float_gauge_vec, gauge, gauge_vec};
 
 /// All of them; made once and handed around.
@@ -16,6 +17,14 @@ pub(crate) struct Metrics {
     pub(crate) relay_failures: IntCounterVec,
     /// Whether the relay works.
     pub(crate) relay_up: IntGauge,
+    /// Whether this relay leads.
+    pub(crate) relay_leads: IntGaugeVec,
+    /// Times that this relay came to lead.
+    pub(crate) relay_terms: IntCounterVec,
+    /// Entries trimmed.
+    pub(crate) relay_trimmed: IntCounterVec,
+    /// Groups removed.
+    pub(crate) relay_retired: IntCounterVec,
     /// Seconds an edge is behind.
     pub(crate) sync_lag: GaugeVec,
     /// Whether an edge answers.
@@ -23,6 +32,25 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
+    /// What the relay of `repo` noticed.
+    pub(crate) fn relay(&self, repo: &str, event: RelayEvent) {
+        let failed = |side: &str| self.relay_failures.with_label_values(&[repo, side]).inc();
+        match event {
+            RelayEvent::Ready(ready) => self.relay_up.set(i64::from(ready)),
+            RelayEvent::Leads(leads) => {
+                self.relay_leads.with_label_values(&[repo]).set(i64::from(leads));
+                self.relay_terms.with_label_values(&[repo]).inc_by(u64::from(leads));
+            }
+            RelayEvent::Published(count) => self.relay_published.with_label_values(&[repo]).inc_by(count),
+            RelayEvent::Refused(count) => self.relay_refused.with_label_values(&[repo]).inc_by(count),
+            RelayEvent::Gap => self.relay_gaps.with_label_values(&[repo]).inc(),
+            RelayEvent::CenterFailed => failed("center"),
+            RelayEvent::StreamFailed => failed("redis"),
+            RelayEvent::Trimmed(count) => self.relay_trimmed.with_label_values(&[repo]).inc_by(count),
+            RelayEvent::Retired(count) => self.relay_retired.with_label_values(&[repo]).inc_by(count),
+        }
+    }
+
     /// Registers the figures.
     pub(crate) fn new() -> Self {
         Self {
@@ -46,7 +74,26 @@ impl Metrics {
                 "Times that the relay lost the center or Redis, by which one.",
                 &["repo", "side"],
             ),
-            relay_up: gauge("relay_up", "1 while the relay reaches both the center and Redis, otherwise 0."),
+            relay_up: gauge(
+                "relay_up",
+                "1 while the relay reaches both the center and Redis, leading or standing by, otherwise 0.",
+            ),
+            relay_leads: gauge_vec(
+                "relay_leads",
+                "1 while this relay holds the lease and carries changes, 0 while it stands by.",
+                &["repo"],
+            ),
+            relay_terms: counter_vec("relay_terms_total", "Times that this relay came to lead.", &["repo"]),
+            relay_trimmed: counter_vec(
+                "relay_trimmed_total",
+                "Entries trimmed from a repository's Redis stream by count and age.",
+                &["repo"],
+            ),
+            relay_retired: counter_vec(
+                "relay_retired_groups_total",
+                "Consumer groups of edges that were removed because their edge gave no sign of life.",
+                &["repo"],
+            ),
             sync_lag: float_gauge_vec(
                 "sync_lag_seconds",
                 "For how long an edge has been without a change that the center has, in seconds; 0 when it has all.",

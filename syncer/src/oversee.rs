@@ -11,6 +11,7 @@ use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
 use serde::Deserialize;
 use shared::change::ChangeId;
+use shared::sync::Log as _;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use self::lag::LagClock;

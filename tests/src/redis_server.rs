@@ -47,7 +47,9 @@ impl RedisServer {
     /// When the server does not answer.
     pub async fn connect(&self) -> redis::aio::MultiplexedConnection {
         let client = redis::Client::open(self.url()).expect("the URL is well formed");
-        client.get_multiplexed_async_connection().await.expect("redis-server answers")
+        // The client's default of half a second is too short for a machine that compiles beside.
+        let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(10)));
+        client.get_multiplexed_async_connection_with_config(&config).await.expect("redis-server answers")
     }
 
     /// kill -9.

@@ -6,14 +6,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamId, StreamReadReply};
 use redis::{AsyncConnectionConfig, Client, RedisError, Value};
-use shared::change::{Change, ChangeId};
+use shared::change::{Change, ChangeId, anything_changed};
+use shared::sync::{Arrived, RelaySign, SourceError, StreamAccess, StreamReader};
 
-use super::{Arrived, Source, SourceError, anything_changed};
 use crate::app::App;
 
 /// How long one read waits in Redis.
@@ -21,12 +21,6 @@ const BLOCK: Duration = Duration::from_secs(5);
 
 /// How long any other command may take.
 const ANSWER: Duration = Duration::from_secs(2);
-
-/// How often the relay's sign of life is looked at.
-const WATCH_EVERY: Duration = Duration::from_millis(500);
-
-/// How long the relay may be ahead of the cursor before the stream is held to be stuck.
-const AHEAD_MAX: Duration = Duration::from_secs(1);
 
 /// How often this edge says how far it is.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
@@ -37,8 +31,36 @@ const HEARTBEAT_EXPIRES_SECONDS: u64 = 60;
 /// Entries read at a time.
 const COUNT: usize = 1000;
 
+/// Redis, as the edge's settings name it.
+pub(super) struct Streams(pub(super) Arc<App>);
+
+impl Streams {
+    fn url(&self) -> Result<String, SourceError> {
+        let url = self.0.config().redis_url().map(ToOwned::to_owned);
+        url.ok_or_else(|| SourceError("no Redis is configured".into()))
+    }
+}
+
+impl StreamAccess for Streams {
+    type Reader = Stream;
+    type Sign = Sign;
+
+    fn is_configured(&self) -> bool {
+        self.0.config().redis_url().is_some()
+    }
+
+    async fn sign(&self) -> Result<Sign, SourceError> {
+        let connection = connect(&self.url()?, ANSWER).await?;
+        Ok(Sign { connection, key: format!("relay:{}", self.0.config().repository) })
+    }
+
+    async fn reader(&self, cursor: ChangeId) -> Result<Stream, SourceError> {
+        Stream::connect(&self.0, &self.url()?, cursor).await
+    }
+}
+
 /// The stream of the repository that is served.
-pub(crate) struct Stream {
+pub(super) struct Stream {
     connection: MultiplexedConnection,
     key: String,
     group: String,
@@ -52,7 +74,7 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// Connects and sets the group to the cursor: entries above it are delivered again, those below are confirmed.
-    pub(crate) async fn connect(app: &App, url: &str, cursor: ChangeId) -> Result<Self, SourceError> {
+    async fn connect(app: &App, url: &str, cursor: ChangeId) -> Result<Self, SourceError> {
         let mut connection = connect(url, BLOCK + ANSWER).await?;
         let key = format!("meta:{}", app.config().repository);
         let group = format!("edge:{}", app.edge_id);
@@ -93,8 +115,8 @@ impl Stream {
     }
 }
 
-impl Source for Stream {
-    async fn next(&mut self, _: ChangeId) -> Result<Arrived, SourceError> {
+impl StreamReader for Stream {
+    async fn next(&mut self) -> Result<Arrived, SourceError> {
         let read = if self.pending_first { self.read("0", false).await } else { self.read(">", true).await };
         let entries = match read {
             Ok(entries) => entries,
@@ -110,10 +132,10 @@ impl Source for Stream {
             self.unconfirmed.push(entry.id.clone());
             changes.extend(record(&entry, &self.repo)?);
         }
-        Ok(Arrived::Changes { changes, head: None })
+        Ok(Arrived::Changes(changes))
     }
 
-    async fn applied(&mut self, _: ChangeId) -> Result<(), SourceError> {
+    async fn applied(&mut self) -> Result<(), SourceError> {
         if self.unconfirmed.is_empty() {
             return Ok(());
         }
@@ -150,47 +172,18 @@ fn record(entry: &StreamId, repo: &str) -> Result<Option<Change>, SourceError> {
     }
 }
 
-/// Watches the relay's sign of life.
-pub(crate) struct RelayWatch {
+/// The relay's sign of life. It is watched on a connection of its own, because reading blocks.
+pub(super) struct Sign {
     connection: MultiplexedConnection,
     key: String,
-    ahead_since: Option<Instant>,
 }
 
-impl RelayWatch {
-    /// Connects.
-    pub(crate) async fn connect(app: &App, url: &str) -> Result<Self, SourceError> {
-        let connection = connect(url, ANSWER).await?;
-        Ok(Self { connection, key: format!("relay:{}", app.config().repository), ahead_since: None })
-    }
-
-    /// One look: an error when the stream cannot be relied on.
-    pub(crate) async fn check(&mut self, cursor: ChangeId) -> Result<(), SourceError> {
+impl RelaySign for Sign {
+    async fn head(&mut self) -> Result<Option<ChangeId>, SourceError> {
         let text: Option<String> =
             redis::cmd("GET").arg(&self.key).query_async(&mut self.connection).await.map_err(trouble)?;
-        let head: ChangeId = text
-            .ok_or_else(|| SourceError("no relay is alive".into()))?
-            .parse()
-            .map_err(|_| SourceError("the relay's sign of life is no change id".into()))?;
-        if head <= cursor {
-            self.ahead_since = None;
-            return Ok(());
-        }
-        let since = *self.ahead_since.get_or_insert_with(Instant::now);
-        if since.elapsed() > AHEAD_MAX {
-            return Err(SourceError(format!("the relay is at {head}, and nothing comes after {cursor}")));
-        }
-        Ok(())
-    }
-
-    /// Ends, with the reason, when the stream can no longer be relied on.
-    pub(crate) async fn until_unhealthy(&mut self, app: &App) -> SourceError {
-        loop {
-            tokio::time::sleep(WATCH_EVERY).await;
-            if let Err(error) = self.check(app.cache.cursor(&app.config().repository)).await {
-                return error;
-            }
-        }
+        let head = text.map(|text| text.parse()).transpose();
+        head.map_err(|_| SourceError("the relay's sign of life is no change id".into()))
     }
 }
 

@@ -5,17 +5,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use shared::change::ChangeId;
-
-/// The way that changes come at present.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Channel {
-    /// They do not.
-    Down,
-    /// The center's feed.
-    Feed,
-    /// The Redis stream.
-    Stream,
-}
+use shared::sync::Channel;
 
 /// The follower's state.
 #[derive(Debug)]
@@ -42,9 +32,9 @@ impl SyncState {
     }
 
     /// The log's newest id was heard of.
-    pub(super) fn head(&self, head: Option<ChangeId>) {
+    pub(super) fn head(&self, head: ChangeId) {
         let mut inner = self.inner.lock();
-        inner.head = head.map_or(inner.head, |head| head.max(inner.head));
+        inner.head = head.max(inner.head);
         inner.note_lag();
     }
 
@@ -78,11 +68,7 @@ impl SyncState {
             "cursor": inner.cursor.to_string(),
             "head": inner.head.to_string(),
             "lag_seconds": lag,
-            "channel": match inner.channel {
-                Channel::Down => "down",
-                Channel::Feed => "feed",
-                Channel::Stream => "stream",
-            },
+            "channel": inner.channel.as_str(),
             "last_reconcile": last_reconcile,
         })
     }
@@ -107,7 +93,7 @@ mod tests {
         let id = |seq| ChangeId { epoch: 5, seq };
         let state = SyncState::new("e", "r", id(1));
         assert_eq!(state.report()["lag_seconds"], 0.0);
-        state.head(Some(id(3)));
+        state.head(id(3));
         assert!(state.inner.lock().behind_since.is_some());
         state.cursor(id(3));
         assert_eq!(state.report()["lag_seconds"], 0.0);

@@ -4,11 +4,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use shared::change::{Change, ChangeId, EventType, Kind};
+use shared::change::{Change, ChangeId, EventType, Kind, anything_changed};
 use shared::digest::Digest;
 use tempfile::TempDir;
 
-use super::anything_changed;
 use crate::config::Config;
 use crate::testing::{Center, Proof, Reply, TestEdge};
 

@@ -8,13 +8,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{StatusCode, header};
 use reqwest::{Client, Response};
+use shared::backoff::Backoff;
+use shared::go_sum::Entry;
 use shared::module::zip::{GOMOD_BYTES_MAX, ZIP_BYTES_MAX};
 use tokio::time::sleep;
 
 use super::proof;
-use crate::backoff::Backoff;
 use crate::url::{join, reason};
-use shared::go_sum::Entry;
 
 /// How often one artefact is asked for.
 const TRIES_MAX: u32 = 5;

@@ -1,0 +1,324 @@
+//! The follower: applies changes in order, from the stream while it delivers, otherwise from the feed.
+//!
+//! ```text
+//!        ┌──────── stream ────────┐  gap, no relay, relay ahead for over 1 s, stream cannot be read
+//!        │  read, apply, confirm  │──────────────────────────────────────▶ feed
+//!        └────────────────────────┘◀────────────────────────────────────── │ relay is alive again
+//!                                                                           │ the log has no such place
+//!                                                                           ▼
+//!                                      reconcile: head first, mutables stale, tombstones, cursor = head
+//! ```
+//!
+//! The stream is opened while the feed is followed, never instead of it: a stream that is slow to answer costs nothing.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::log::{Log, LogError, PAGE_RECORDS_MAX};
+use super::reader::{
+    AHEAD_MAX, Arrived, Channel, Followed, RelaySign, Replica, SourceError, StreamAccess, StreamReader,
+};
+use crate::backoff::Jitter;
+use crate::change::{Change, ChangeId};
+
+/// The follower's times.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// How long the feed is asked at a time where it is the only source.
+    pub feed: Duration,
+    /// How long the feed is asked at a time while the stream is looked for again.
+    pub feed_beside_stream: Duration,
+    /// The least time between two answers of the feed that have nothing new.
+    pub feed_pause: Duration,
+    /// How often the relay's sign of life is looked at.
+    pub watch: Duration,
+    /// How long opening the stream may take.
+    pub open: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            feed: Duration::from_secs(30),
+            feed_beside_stream: Duration::from_secs(2),
+            feed_pause: Duration::from_millis(200),
+            watch: Duration::from_millis(500),
+            open: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Keeps one replica in step.
+pub struct Follower<R, L, A> {
+    replica: Arc<R>,
+    log: L,
+    access: Arc<A>,
+    pace: Pace,
+    jitter: Jitter,
+    feed_failures: u32,
+    /// Whether the feed has answered since the last start, reconciliation or failure. Until then it is asked without a
+    /// long poll: whether changes arrive should be known at once, not after half a minute of silence.
+    is_feed_known: bool,
+    /// Whether the feed has to be read to its head before the stream is of use.
+    is_feed_first: bool,
+    /// Why the stream is not followed, as it was last logged.
+    stream_trouble: Option<String>,
+}
+
+/// The relay's sign of life, judged.
+struct Watch<S> {
+    sign: S,
+    ahead_since: Option<Instant>,
+}
+
+impl<S: RelaySign> Watch<S> {
+    /// One look: an error when the stream cannot be relied on.
+    async fn check(&mut self, cursor: ChangeId) -> Result<(), SourceError> {
+        let head = self.sign.head().await?.ok_or_else(|| SourceError("no relay is alive".into()))?;
+        if head <= cursor {
+            self.ahead_since = None;
+            return Ok(());
+        }
+        let since = *self.ahead_since.get_or_insert_with(Instant::now);
+        if since.elapsed() > AHEAD_MAX {
+            return Err(SourceError(format!("the relay is at {head}, and nothing comes after {cursor}")));
+        }
+        Ok(())
+    }
+
+    /// Ends, with the reason, when the stream can no longer be relied on.
+    async fn until_unhealthy(&mut self, replica: &impl Replica, every: Duration) -> SourceError {
+        loop {
+            sleep(every).await;
+            if let Err(error) = self.check(replica.cursor()).await {
+                return error;
+            }
+        }
+    }
+}
+
+/// A stream that can be followed.
+struct Open<A: StreamAccess> {
+    reader: A::Reader,
+    watch: Watch<A::Sign>,
+}
+
+/// Connects, if the relay lives. Entries after `replica`'s cursor of this moment come, so what the feed delivers meanwhile comes
+/// a second time.
+async fn open<R: Replica, A: StreamAccess>(
+    replica: Arc<R>,
+    access: Arc<A>,
+    limit: Duration,
+) -> Result<Open<A>, SourceError> {
+    let opening = async {
+        let mut watch = Watch { sign: access.sign().await?, ahead_since: None };
+        watch.check(replica.cursor()).await?;
+        let reader = access.reader(replica.cursor()).await?;
+        Ok(Open { reader, watch })
+    };
+    let slow = |_| SourceError(format!("the stream cannot be opened within {limit:?}"));
+    timeout(limit, opening).await.map_err(slow)?
+}
+
+impl<R: Replica, L: Log, A: StreamAccess> Follower<R, L, A> {
+    /// A follower of `log` and, where `access` has one, its stream.
+    pub fn new(replica: Arc<R>, log: L, access: A, pace: Pace, jitter: Jitter) -> Self {
+        Self {
+            replica,
+            log,
+            access: Arc::new(access),
+            pace,
+            jitter,
+            feed_failures: 0,
+            is_feed_known: false,
+            is_feed_first: false,
+            stream_trouble: None,
+        }
+    }
+
+    /// Follows until dropped.
+    pub async fn run(mut self) {
+        let mut knows_where = self.replica.cursor() != ChangeId::ZERO;
+        while !knows_where {
+            let began = self.reconcile().await;
+            if let Some(pause) = self.judge_feed(&began) {
+                sleep(pause).await;
+            }
+            knows_where = began.is_ok();
+        }
+        loop {
+            let opened = self.follow_feed().await;
+            if let Err(error) = self.follow_stream(opened).await {
+                self.note_stream_trouble(&error);
+            }
+        }
+    }
+
+    /// Follows the feed until there is a stream to follow.
+    async fn follow_feed(&mut self) -> Open<A> {
+        loop {
+            if !self.access.is_configured() {
+                let round = self.feed_round(self.pace.feed).await;
+                if let Some(pause) = self.judge_feed(&round) {
+                    sleep(pause).await;
+                }
+                continue;
+            }
+            let mut opening = pin!(open(Arc::clone(&self.replica), Arc::clone(&self.access), self.pace.open));
+            let mut opened = None;
+            // Rounds of the feed are ended, not cut off: what they apply is counted.
+            while opened.is_none() || self.is_feed_first {
+                let round = {
+                    let mut round = pin!(self.feed_round(self.pace.feed_beside_stream));
+                    loop {
+                        tokio::select! {
+                            biased;
+                            stream = &mut opening, if opened.is_none() => opened = Some(stream),
+                            round = &mut round => break round,
+                        }
+                    }
+                };
+                let Some(pause) = self.judge_feed(&round) else { continue };
+                match &opened {
+                    None => drop(timeout(pause, async { opened = Some((&mut opening).await) }).await),
+                    // The stream may deliver what the feed does not.
+                    Some(Ok(_)) if !self.is_feed_first => sleep(self.pace.feed_pause).await,
+                    Some(_) => sleep(pause).await,
+                }
+                self.is_feed_first = false;
+            }
+            match opened {
+                Some(Ok(opened)) => return opened,
+                Some(Err(error)) => self.note_stream_trouble(&error),
+                None => {}
+            }
+        }
+    }
+
+    /// Follows the stream for as long as it delivers; says why it no longer does.
+    async fn follow_stream(&mut self, opened: Open<A>) -> Result<(), SourceError> {
+        let Open { mut reader, mut watch } = opened;
+        self.replica.told(Followed::Channel(Channel::Stream));
+        self.replica.told(Followed::Healthy(true));
+        self.stream_trouble = None;
+        tracing::info!("changes come from Redis");
+        loop {
+            // A read that is dropped in the middle is repaired by opening again, which goes back to the cursor.
+            let arrived = tokio::select! {
+                biased;
+                arrived = reader.next() => arrived?,
+                unhealthy = watch.until_unhealthy(&*self.replica, self.pace.watch) => return Err(unhealthy),
+            };
+            let hole = match arrived {
+                Arrived::Lost(reason) => Some(reason),
+                Arrived::Changes(changes) => self.apply(changes, Channel::Stream).await?,
+            };
+            if let Some(hole) = hole {
+                self.replica.told(Followed::Gap);
+                self.is_feed_first = true;
+                return Err(SourceError(hole));
+            }
+            reader.applied().await?;
+        }
+    }
+
+    /// Said once, not every two seconds.
+    fn note_stream_trouble(&mut self, error: &SourceError) {
+        let reason = error.to_string();
+        if self.stream_trouble.as_ref() != Some(&reason) {
+            tracing::warn!(%reason, "changes come from the center's feed until Redis delivers them");
+            self.stream_trouble = Some(reason);
+        }
+    }
+
+    async fn feed_round(&mut self, wait: Duration) -> Result<(), SourceError> {
+        let wait = if self.is_feed_known { wait } else { Duration::ZERO };
+        let (asked_at, before) = (Instant::now(), self.replica.cursor());
+        let lost = match self.log.page(before, wait, PAGE_RECORDS_MAX).await {
+            Ok(page) => {
+                self.replica.told(Followed::Head(page.head));
+                self.replica.told(Followed::Channel(Channel::Feed));
+                match self.apply(page.changes, Channel::Feed).await? {
+                    None => {
+                        self.is_feed_known = true;
+                        let cursor = self.replica.cursor();
+                        if cursor >= page.head {
+                            self.is_feed_first = false;
+                        }
+                        // A feed that answers "nothing new" at once must not be asked in a tight loop.
+                        if cursor == before && asked_at.elapsed() < self.pace.feed_pause {
+                            sleep(self.pace.feed_pause).await;
+                        }
+                        return Ok(());
+                    }
+                    Some(hole) => hole,
+                }
+            }
+            Err(LogError::Gone(cursor)) => format!("the feed no longer has {cursor}"),
+            Err(error) => return Err(SourceError(error.to_string())),
+        };
+        self.is_feed_known = false;
+        tracing::warn!(reason = %lost, "the feed does not go on from here: reconciling with the manifest");
+        self.replica.told(Followed::Resync);
+        self.reconcile().await
+    }
+
+    async fn reconcile(&mut self) -> Result<(), SourceError> {
+        let head = self.replica.reconcile().await?;
+        self.replica.told(Followed::Head(head));
+        self.replica.told(Followed::Cursor(self.replica.cursor()));
+        self.is_feed_first = false;
+        Ok(())
+    }
+
+    /// Applies records after the cursor. Some: a hole, of which this is to be said; what follows it is not applied.
+    async fn apply(&self, changes: Vec<Change>, channel: Channel) -> Result<Option<String>, SourceError> {
+        let mut cursor = self.replica.cursor();
+        let mut fresh = Vec::with_capacity(changes.len());
+        let mut hole = None;
+        for change in changes {
+            if change.id <= cursor {
+                continue;
+            }
+            if !change.id.follows(cursor) {
+                hole = Some(format!("record {} does not follow {cursor}", change.id));
+                break;
+            }
+            cursor = change.id;
+            fresh.push(change);
+        }
+        if !fresh.is_empty() {
+            self.replica.apply(fresh, channel).await?;
+        }
+        self.replica.told(Followed::Cursor(self.replica.cursor()));
+        Ok(hole)
+    }
+
+    /// Notes whether changes arrive at all. Some: how long to wait, a little longer after each failure in a row.
+    fn judge_feed(&mut self, round: &Result<(), SourceError>) -> Option<Duration> {
+        match round {
+            Ok(()) => {
+                if self.feed_failures > 0 {
+                    tracing::info!("changes arrive again");
+                }
+                self.feed_failures = 0;
+                self.replica.told(Followed::Healthy(true));
+                None
+            }
+            Err(error) => {
+                if self.feed_failures == 0 {
+                    tracing::warn!(reason = %error, "changes do not arrive: what may change is asked for more often");
+                }
+                self.feed_failures += 1;
+                self.is_feed_known = false;
+                self.replica.told(Followed::Channel(Channel::Down));
+                self.replica.told(Followed::Healthy(false));
+                let seconds = f64::from(self.feed_failures.min(5)) * (0.5 + (self.jitter)());
+                Some(Duration::from_secs_f64(seconds))
+            }
+        }
+    }
+}
