@@ -198,6 +198,12 @@ impl Cache {
         self.store.ticket(key)
     }
 
+    /// Whether the key's version counts as removed, as far as this edge knows. Blocks.
+    pub(crate) fn is_removed(&self, key: &Key) -> bool {
+        // Where it cannot be read the commit finds out.
+        self.store.is_removed(key).unwrap_or_default()
+    }
+
     /// Stores a proven body under the ticket's key. Blocks. `meta` comes from [`Meta::filled`].
     ///
     /// On [`CommitError::Storage`] nothing is stored and [`Cache::disk_trouble`] says why, until a later write succeeds.

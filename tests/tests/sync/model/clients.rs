@@ -151,8 +151,9 @@ impl Judge {
                 let seen = seen(version);
                 if seen.may_be_absent || center_is_excused { Ok(()) } else { Err(format!("{}: {}", reply.status, text())) }
             }
-            (Question::List | Question::Latest, 404 | 410) if center_is_excused => Ok(()),
-            (Question::Latest, 404 | 410) => {
+            (Question::List | Question::Latest, 403 | 404 | 410) if center_is_excused => Ok(()),
+            // Of a module whose versions are all gone, its owner has nothing, and nobody else is asked.
+            (Question::Latest, 403 | 404 | 410) => {
                 let certain = (1..=self.truth.last(module)).find(|version| !seen(*version).may_be_absent);
                 certain.map_or(Ok(()), |version| Err(format!("{}, and there is v1.0.{version}", reply.status)))
             }
