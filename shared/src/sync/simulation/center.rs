@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::link::Link;
+use super::watched::Watched;
 use crate::change::{Change, ChangeId, EventType, Kind, anything_changed};
 use crate::sync::log::{Log, LogError, Page};
 
@@ -23,7 +23,7 @@ pub(super) type List = BTreeSet<u64>;
 /// The center's disk.
 pub(super) struct Center {
     inner: Mutex<Inner>,
-    moved: watch::Sender<()>,
+    moved: Watched<u64>,
 }
 
 struct Inner {
@@ -71,7 +71,7 @@ impl Center {
     pub(super) fn new() -> Self {
         let said = (0..MODULES).map(|module| (module, vec![(Instant::now(), List::new())])).collect();
         let inner = Inner { epoch: 1000, first: 1, records: Vec::new(), there: BTreeMap::new(), said };
-        Self { inner: Mutex::new(inner), moved: watch::Sender::new(()) }
+        Self { inner: Mutex::new(inner), moved: Watched::new(0) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -84,7 +84,7 @@ impl Center {
         let last = inner.there.range((module, 0)..(module + 1, 0)).next_back().map_or(0, |((_, version), _)| *version);
         inner.there.insert((module, last + 1), true);
         inner.record((module, last + 1), EventType::Create, Kind::Version);
-        self.moved.send_replace(());
+        self.moved.count();
     }
 
     /// Removes a version, or brings it back.
@@ -94,13 +94,13 @@ impl Center {
         *there = !*there;
         let event = if *there { EventType::Create } else { EventType::Delete };
         inner.record(version, event, Kind::Version);
-        self.moved.send_replace(());
+        self.moved.count();
     }
 
     /// A record that says no more than that something is another one.
     pub(super) fn refresh(&self, module: u64) {
         self.lock().record((module, 0), EventType::Update, Kind::List);
-        self.moved.send_replace(());
+        self.moved.count();
     }
 
     /// The log begins anew, as after a restored backup.
@@ -108,7 +108,7 @@ impl Center {
         let mut inner = self.lock();
         inner.epoch += 1000;
         (inner.first, inner.records) = (1, Vec::new());
-        self.moved.send_replace(());
+        self.moved.count();
     }
 
     /// All but the newest records go.
@@ -185,10 +185,10 @@ impl Feed {
     async fn ask(&self, after: ChangeId, wait: Duration, limit: usize) -> Result<Page, LogError> {
         let cross = async || self.link.cross().await.map_err(LogError::Unavailable);
         cross().await?;
-        let mut moved = self.center.moved.subscribe();
+        let moved = self.center.moved.get();
         let mut page = self.center.read(after, limit)?;
         if page.changes.is_empty() && !wait.is_zero() {
-            let _ = timeout(wait, moved.changed()).await;
+            let _ = timeout(wait, self.center.moved.wait_for(|now| now != moved)).await;
             page = self.center.read(after, limit)?;
         }
         cross().await?;

@@ -12,6 +12,7 @@ mod edge;
 mod link;
 mod process;
 mod stream;
+mod watched;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -85,6 +86,12 @@ async fn simulate(seed: u64) -> u64 {
     world.judged()
 }
 
+/// One seed, in a runtime whose clock stands still while anything is to be done.
+fn one(seed: u64) -> u64 {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.unwrap().block_on(simulate(seed))
+}
+
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }
@@ -95,13 +102,12 @@ fn any_faults_end_in_agreement() {
     let first = repeated.unwrap_or_else(rand::random);
     let count = if repeated.is_some() { 1 } else { number("MODTIER_SIMULATIONS").unwrap_or(500) };
     println!("simulations: MODTIER_SEED={first} and the {} after it", count - 1);
-    let judged: u64 = (0..count)
-        .map(|number| {
-            let mut runtime = tokio::runtime::Builder::new_current_thread();
-            let runtime = runtime.enable_time().start_paused(true).build().unwrap();
-            runtime.block_on(simulate(first.wrapping_add(number)))
-        })
-        .sum();
+    let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
+    let share = |thread: u64| (thread..count).step_by(threads as usize).map(|number| one(first.wrapping_add(number))).sum();
+    let judged: u64 = std::thread::scope(|scope| {
+        let shares: Vec<_> = (0..threads).map(|thread| scope.spawn(move || -> u64 { share(thread) })).collect();
+        shares.into_iter().map(|share| share.join().expect("a seed failed, as it has said")).sum()
+    });
     println!("{judged} answers judged");
     assert!(judged > 100 * count, "{judged}: the clients have seen next to nothing");
 }

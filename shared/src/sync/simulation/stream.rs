@@ -2,13 +2,14 @@
 //! for their answer any more.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Chance;
+use super::watched::Watched;
 use crate::change::{Change, ChangeId};
 use crate::sync::reader::{Arrived, RelaySign, SourceError, StreamAccess, StreamReader};
 use crate::sync::writer::{Added, Fence, Lead, StreamStore, StreamWriter, WriteError};
@@ -34,8 +35,10 @@ pub(super) enum Power {
 /// The server.
 pub(super) struct Redis {
     data: Mutex<Data>,
-    power: watch::Sender<Power>,
-    changed: watch::Sender<()>,
+    power: Watched<Power>,
+    changed: Watched<u64>,
+    /// Whether answers get lost now and then.
+    loses_answers: AtomicBool,
     chance: Chance,
 }
 
@@ -68,10 +71,17 @@ impl Redis {
     pub(super) fn new(chance: &Chance) -> Arc<Self> {
         Arc::new(Self {
             data: Mutex::default(),
-            power: watch::Sender::new(Power::On),
-            changed: watch::Sender::new(()),
+            power: Watched::new(Power::On),
+            changed: Watched::new(0),
+            loses_answers: AtomicBool::new(true),
             chance: chance.clone(),
         })
+    }
+
+    /// From now on no answer gets lost by itself.
+    pub(super) fn mend(&self) {
+        self.loses_answers.store(false, Relaxed);
+        self.set_power(Power::On);
     }
 
     fn lock(&self) -> MutexGuard<'_, Data> {
@@ -82,13 +92,13 @@ impl Redis {
         if power == Power::Off {
             self.hang_up();
         }
-        self.power.send_replace(power);
+        self.power.set(power);
     }
 
     /// Closes all connections.
     pub(super) fn hang_up(&self) {
         self.lock().connections += 1;
-        self.changed.send_replace(());
+        self.changed.count();
     }
 
     /// What it would have on its disk.
@@ -100,7 +110,7 @@ impl Redis {
     pub(super) fn load(&self, dump: Data) {
         let mut data = self.lock();
         *data = Data { connections: data.connections, ..dump };
-        self.changed.send_replace(());
+        self.changed.count();
     }
 
     /// Removes all entries but the newest.
@@ -114,14 +124,14 @@ impl Redis {
 
     pub(super) fn delete_stream(&self) {
         self.lock().stream = None;
-        self.changed.send_replace(());
+        self.changed.count();
     }
 
     pub(super) fn delete_group(&self, group: &str) {
         if let Some(stream) = &mut self.lock().stream {
             stream.groups.remove(group);
         }
-        self.changed.send_replace(());
+        self.changed.count();
     }
 
     pub(super) fn delete_keys(&self) {
@@ -131,9 +141,8 @@ impl Redis {
 
     /// Waits until it answers. The answer is false where the connection is not there any more.
     async fn serves(&self, connection: u64) -> bool {
-        let mut power = self.power.subscribe();
-        let _ = power.wait_for(|power| *power != Power::Stopped).await;
-        *power.borrow() == Power::On && self.lock().connections == connection
+        self.power.wait_for(|power| power != Power::Stopped).await;
+        self.power.get() == Power::On && self.lock().connections == connection
     }
 }
 
@@ -150,10 +159,8 @@ impl Connection {
     async fn open(redis: &Arc<Redis>) -> Result<Self, String> {
         let opening = async {
             redis.chance.latency().await;
-            let mut power = redis.power.subscribe();
-            let _ = power.wait_for(|power| *power != Power::Stopped).await;
-            let is_on = *power.borrow() == Power::On;
-            is_on.then(|| redis.lock().connections).ok_or_else(|| "refused".to_owned())
+            redis.power.wait_for(|power| power != Power::Stopped).await;
+            (redis.power.get() == Power::On).then(|| redis.lock().connections).ok_or_else(|| "refused".to_owned())
         };
         let number = timeout(ANSWER, opening).await.map_err(|_| "late".to_owned())??;
         Ok(Self { redis: Arc::clone(redis), number, alive: Arc::default() })
@@ -168,8 +175,8 @@ impl Connection {
                 return None;
             }
             let done = work(&mut redis.lock());
-            redis.changed.send_replace(());
-            let is_lost = redis.chance.one_in(1000);
+            redis.changed.count();
+            let is_lost = redis.loses_answers.load(Relaxed) && redis.chance.one_in(1000);
             (!is_lost && redis.serves(number).await).then_some(done)
         });
         match timeout(ANSWER, carried_out).await {
@@ -256,7 +263,7 @@ async fn wait_for_new(
     group: String,
 ) -> Result<Vec<Change>, &'static str> {
     redis.chance.latency().await;
-    let (deadline, mut changed) = (Instant::now() + BLOCK, redis.changed.subscribe());
+    let deadline = Instant::now() + BLOCK;
     let mut is_first = true;
     loop {
         if !redis.serves(number).await {
@@ -266,6 +273,7 @@ async fn wait_for_new(
         if alive.strong_count() == 0 && !redis.chance.one_in(4) {
             return Err("nobody waits");
         }
+        let changed = redis.changed.get();
         let delivered = redis.lock().stream.as_mut().and_then(|stream| deliver(stream, &group));
         match delivered {
             None if is_first => return Err("NOGROUP"),
@@ -276,7 +284,7 @@ async fn wait_for_new(
             }
             Some(_) => is_first = false,
         }
-        let _ = timeout_at(deadline, changed.changed()).await;
+        let _ = timeout_at(deadline, redis.changed.wait_for(|now| now != changed)).await;
     }
 }
 
@@ -314,7 +322,7 @@ impl StreamReader for Reader {
         let (group, confirmed) = (self.group.clone(), std::mem::take(&mut self.unconfirmed));
         let confirming = self.connection.call(move |data| {
             if let Some(group) = data.stream.as_mut().and_then(|stream| stream.groups.get_mut(&group)) {
-                confirmed.iter().for_each(|id| drop(group.pending.remove(id)));
+                group.pending.retain(|id| !confirmed.contains(id));
             }
         });
         confirming.await.map_err(SourceError)
