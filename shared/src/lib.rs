@@ -15,6 +15,7 @@ pub mod go_sum;
 pub mod module;
 pub mod pace;
 pub mod progress;
+pub mod redis;
 pub mod reload;
 pub mod request;
 pub mod sync;

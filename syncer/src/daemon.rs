@@ -8,7 +8,8 @@ use std::time::Duration;
 use shared::backoff;
 use shared::cli::{Announcement, announce};
 use shared::client::{ClientOptions, http_client};
-use shared::sync::{Relay, RelayEvent, RelaySettings};
+use shared::redis::Redis;
+use shared::sync::{Relay, RelayEvent};
 use shared::telemetry::HttpMetrics;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -34,10 +35,10 @@ pub(crate) async fn run(config: Config, announcement: Option<&Path>) -> Result<(
         .map_err(SyncerError::Client)?;
     let feed = Feed::new(client.clone(), &config.center, &config.repository);
     let metrics = Metrics::new();
-    // The URL was checked with the configuration.
-    let redis = config.redis_url().and_then(|url| redis::Client::open(url).ok());
+    let redis = Redis::new(&config.redis).map_err(SyncerError::Setting)?;
+    let token = config.token_for_edges().map_err(SyncerError::Setting)?;
     let (ready, watched) = watch::channel(redis.is_none());
-    let overseer = Overseer::new(client, feed.clone(), &config, redis.as_ref(), metrics.clone());
+    let overseer = Overseer::new(client, feed.clone(), &config, redis.as_ref(), token, metrics.clone());
     let routes = router(AdminState { ready: watched, http: HttpMetrics::new("syncer") });
     if let Some(file) = announcement {
         announce(file, &Announcement::new(None::<&str>, Some(address)))
@@ -52,7 +53,7 @@ pub(crate) async fn run(config: Config, announcement: Option<&Path>) -> Result<(
             let _ready = ready;
             return pending().await;
         };
-        let settings = RelaySettings::default();
+        let settings = config.trimming.relay();
         let store = Store::new(redis, &config.repository, settings.keep.entries_max);
         let repository = config.repository.clone();
         let relay = Relay::new(feed, store, settings, move |event| {

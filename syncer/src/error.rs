@@ -28,6 +28,9 @@ pub(crate) enum SyncerError {
     /// Signals cannot be received.
     #[error("cannot watch for signals: {0}")]
     Signal(io::Error),
+    /// A setting cannot be used.
+    #[error("{0}")]
+    Setting(String),
     /// The HTTP client cannot be made.
     #[error("cannot make an HTTP client: {0}")]
     Client(reqwest::Error),

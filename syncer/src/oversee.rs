@@ -7,10 +7,9 @@ mod lag;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use redis::AsyncConnectionConfig;
-use redis::aio::MultiplexedConnection;
 use serde::Deserialize;
 use shared::change::ChangeId;
+use shared::redis::{Connection, Redis};
 use shared::sync::Log as _;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
@@ -27,7 +26,7 @@ const ROUND: Duration = Duration::from_secs(2);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Most heartbeats that are read from Redis in a round.
-const HEARTBEATS_MAX: usize = 1000;
+const HEARTBEATS_MAX: isize = 1000;
 
 /// What an edge says about itself at `GET /api/v1/sync`.
 #[derive(Debug, Deserialize)]
@@ -41,7 +40,8 @@ pub(crate) struct Overseer {
     feed: Feed,
     /// Label and URL of each edge.
     edges: Vec<(String, String)>,
-    heartbeats: Option<redis::Client>,
+    heartbeats: Option<Redis>,
+    token: Option<String>,
     repository: String,
     metrics: Metrics,
 }
@@ -52,12 +52,13 @@ impl Overseer {
         client: reqwest::Client,
         feed: Feed,
         config: &Config,
-        redis: Option<&redis::Client>,
+        redis: Option<&Redis>,
+        token: Option<String>,
         metrics: Metrics,
     ) -> Self {
         let edges: Vec<_> = config.edges.iter().map(|edge| (authority(edge), join(edge, "api/v1/sync"))).collect();
         let heartbeats = redis.filter(|_| edges.is_empty()).cloned();
-        Self { client, feed, edges, heartbeats, repository: config.repository.clone(), metrics }
+        Self { client, feed, edges, heartbeats, token, repository: config.repository.clone(), metrics }
     }
 
     /// Watches until the process ends.
@@ -73,9 +74,11 @@ impl Overseer {
                 clock.seen(head, Instant::now());
             }
             let told = match &self.heartbeats {
-                Some(client) => {
-                    timeout(ANSWER_TIMEOUT, beats(client, &mut redis)).await.ok().flatten().unwrap_or_default()
-                }
+                Some(client) => timeout(ANSWER_TIMEOUT, beats(client, &self.repository, &mut redis))
+                    .await
+                    .ok()
+                    .flatten()
+                    .unwrap_or_default(),
                 None => self.ask_edges().await,
             };
             self.mark_up(&told, &cursors);
@@ -97,7 +100,11 @@ impl Overseer {
     }
 
     async fn ask(&self, url: &str) -> Option<ChangeId> {
-        let response = self.client.get(url).send().await.ok()?.error_for_status().ok()?;
+        let mut request = self.client.get(url);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        let response = request.send().await.ok()?.error_for_status().ok()?;
         response.json::<Sync>().await.ok().map(|sync| sync.cursor)
     }
 
@@ -111,35 +118,19 @@ impl Overseer {
     }
 }
 
-/// The cursors in the edges' heartbeat hashes, `edge:<id>`.
-async fn beats(client: &redis::Client, kept: &mut Option<MultiplexedConnection>) -> Option<Vec<(String, ChangeId)>> {
-    let mut connection = if let Some(connection) = kept.take() {
-        connection
-    } else {
-        let settings = AsyncConnectionConfig::new().set_response_timeout(Some(ANSWER_TIMEOUT));
-        client.get_multiplexed_async_connection_with_config(&settings).await.ok()?
-    };
-    let (mut at, mut told) = (0_u64, Vec::new());
-    loop {
-        let (next, keys): (u64, Vec<String>) = redis::cmd("SCAN")
-            .arg(at)
-            .arg("MATCH")
-            .arg("edge:*")
-            .arg("COUNT")
-            .arg(HEARTBEATS_MAX)
-            .query_async(&mut connection)
-            .await
-            .ok()?;
-        for key in keys {
-            let cursor: Option<String> =
-                redis::cmd("HGET").arg(&key).arg("cursor").query_async(&mut connection).await.ok()?;
-            let edge = key.trim_start_matches("edge:").to_owned();
-            told.extend(cursor.and_then(|cursor| cursor.parse().ok()).map(|cursor| (edge, cursor)));
-        }
-        at = next;
-        if at == 0 || told.len() >= HEARTBEATS_MAX {
-            break;
-        }
+/// The cursors in the edges' heartbeat hashes, `edge:<id>`; the edges that were ever heard of stand in `edges:<repo>`.
+async fn beats(redis: &Redis, repo: &str, kept: &mut Option<Connection>) -> Option<Vec<(String, ChangeId)>> {
+    let mut connection =
+        if let Some(connection) = kept.take() { connection } else { redis.connect(ANSWER_TIMEOUT).await.ok()? };
+    let mut command = redis::cmd("ZRANGE");
+    command.arg(redis.key("edges", repo)).arg(-HEARTBEATS_MAX).arg(-1);
+    let edges: Vec<String> = command.query_async(&mut connection).await.ok()?;
+    let mut told = Vec::new();
+    for edge in edges {
+        let mut command = redis::cmd("HGET");
+        let cursor: Option<String> =
+            command.arg(format!("edge:{edge}")).arg("cursor").query_async(&mut connection).await.ok()?;
+        told.extend(cursor.and_then(|cursor| cursor.parse().ok()).map(|cursor| (edge, cursor)));
     }
     // A connection is kept only when all went well; a broken one is made anew in the next round.
     *kept = Some(connection);

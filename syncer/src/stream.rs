@@ -1,5 +1,5 @@
 //! A repository's stream in Redis as the relay writes it: `meta:<repo>`, the sign of life `relay:<repo>`, the lease `lead:<repo>`
-//! with the count of its terms `fence:<repo>`, and `groups:<repo>`, which remembers when each edge was last seen alive.
+//! with the count of its terms `fence:<repo>`, and `edges:<repo>`, where each edge says when it lived last.
 //!
 //! Every step that writes is a script that looks at the lease first: Redis runs a script as one step, so what a deposed leader
 //! still has in its hands is refused.
@@ -9,10 +9,10 @@ mod scripts;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamId, StreamInfoStreamReply, StreamRangeReply};
-use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError, RedisResult};
+use redis::{Cmd, FromRedisValue, RedisError, RedisResult};
 use shared::change::{Change, ChangeId};
+use shared::redis::{Connection, Redis};
 use shared::sync::{Added, Fence, Lead, StreamStore, StreamWriter, WriteError};
 
 /// How long the sign of life lasts, in seconds.
@@ -23,7 +23,7 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where a repository's stream is.
 pub(crate) struct Store {
-    client: Client,
+    redis: Redis,
     repository: String,
     /// What the lease calls this process.
     holder: String,
@@ -33,8 +33,8 @@ pub(crate) struct Store {
 
 impl Store {
     /// The stream of `repository`.
-    pub(crate) fn new(client: Client, repository: &str, entries_max: u64) -> Self {
-        Self { client, repository: repository.to_owned(), holder: holder(), entries_max }
+    pub(crate) fn new(redis: Redis, repository: &str, entries_max: u64) -> Self {
+        Self { redis, repository: repository.to_owned(), holder: holder(), entries_max }
     }
 }
 
@@ -48,15 +48,9 @@ impl StreamStore for Store {
     type Writer = Stream;
 
     async fn connect(&self) -> Result<Stream, WriteError> {
-        let settings = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(RESPONSE_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT));
-        let connection = self
-            .client
-            .get_multiplexed_async_connection_with_config(&settings)
-            .await
-            .map_err(|error| unavailable(&error))?;
-        let key = |kind: &str| format!("{kind}:{}", self.repository);
+        let connection = self.redis.connect(RESPONSE_TIMEOUT).await;
+        let connection = connection.map_err(|error| WriteError::Unavailable(error.to_string()))?;
+        let key = |kind: &str| self.redis.key(kind, &self.repository);
         Ok(Stream {
             connection,
             repository: self.repository.clone(),
@@ -66,7 +60,7 @@ impl StreamStore for Store {
             sign: key("relay"),
             lease: key("lead"),
             terms: key("fence"),
-            groups: key("groups"),
+            edges: key("edges"),
         })
     }
 }
@@ -74,7 +68,7 @@ impl StreamStore for Store {
 /// A connection to one repository's stream.
 #[derive(Clone)]
 pub(crate) struct Stream {
-    connection: MultiplexedConnection,
+    connection: Connection,
     repository: String,
     holder: String,
     entries_max: u64,
@@ -82,7 +76,7 @@ pub(crate) struct Stream {
     sign: String,
     lease: String,
     terms: String,
-    groups: String,
+    edges: String,
 }
 
 impl StreamWriter for Stream {

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shared::config::{Alias, ConfigError, Period};
+use shared::redis::RedisSettings;
 use shared::telemetry::LogConfig;
 use shared::tls::TlsSettings;
 
@@ -101,14 +102,6 @@ impl Default for Config {
     }
 }
 
-/// Where Redis is.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct RedisSettings {
-    /// `redis://[user:password@]host:port/[database]`; empty: no Redis.
-    pub(crate) url: String,
-}
-
 /// How what is held is kept in step with the center, besides following its changes.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -148,6 +141,7 @@ impl Config {
         if !id_is_plain || self.edge_id.len() > 64 {
             return Err(format!("edge_id: {:?} must be at most 64 letters, digits, '-', '_' and '.'", self.edge_id));
         }
+        self.redis.check()?;
         self.limits.check()?;
         if [&self.listen, &self.tls.listen, &self.h2c.listen].iter().all(|address| address.is_empty()) {
             return Err("listen: name an address here, at tls.listen or at h2c.listen".into());
@@ -165,11 +159,6 @@ impl Config {
             scrub_bytes_per_second: self.cache.scrub_bytes_per_second.bytes(),
             policy: self.freshness.policy(),
         }
-    }
-
-    /// Redis's URL, if there is one.
-    pub(crate) fn redis_url(&self) -> Option<&str> {
-        Some(self.redis.url.as_str()).filter(|url| !url.is_empty())
     }
 }
 

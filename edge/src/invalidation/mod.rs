@@ -32,9 +32,9 @@ use crate::app::App;
 pub(crate) async fn follow(app: Arc<App>) {
     let mut stopping = app.stopping.subscribe();
     loop {
-        let heartbeat = redis::heartbeat(Arc::clone(&app));
+        let heartbeat = redis::heartbeat(Streams::new(Arc::clone(&app)));
         let comparison = compare::regularly(Arc::clone(&app));
-        let (held, feed, streams) = (Held(Arc::clone(&app)), Feed(Arc::clone(&app)), Streams(Arc::clone(&app)));
+        let (held, feed, streams) = (Held(Arc::clone(&app)), Feed(Arc::clone(&app)), Streams::new(Arc::clone(&app)));
         let follower = Follower::new(Arc::new(held), feed, streams, Pace::default(), backoff::random());
         tokio::select! {
             biased;

@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamId, StreamReadReply};
-use redis::{AsyncConnectionConfig, Client, RedisError, Value};
+use redis::{RedisError, Value};
 use shared::change::{Change, ChangeId, anything_changed};
+use shared::redis::{Connection, Redis};
 use shared::sync::{Arrived, RelaySign, SourceError, StreamAccess, StreamReader};
 
 use crate::app::App;
@@ -32,12 +32,23 @@ const HEARTBEAT_EXPIRES_SECONDS: u64 = 60;
 const COUNT: usize = 1000;
 
 /// Redis, as the edge's settings name it.
-pub(super) struct Streams(pub(super) Arc<App>);
+pub(super) struct Streams {
+    app: Arc<App>,
+    redis: Option<Redis>,
+}
 
 impl Streams {
-    fn url(&self) -> Result<String, SourceError> {
-        let url = self.0.config().redis_url().map(ToOwned::to_owned);
-        url.ok_or_else(|| SourceError("no Redis is configured".into()))
+    /// Redis of `app`'s settings, if there is one.
+    pub(super) fn new(app: Arc<App>) -> Self {
+        // The settings were checked when they were read.
+        let redis = Redis::new(&app.config().redis).unwrap_or_default();
+        Self { app, redis }
+    }
+
+    async fn connect(&self, answer: Duration) -> Result<(&Redis, Connection), SourceError> {
+        let redis = self.redis.as_ref().ok_or_else(|| SourceError("no Redis is configured".into()))?;
+        let connection = redis.connect(answer).await.map_err(|error| SourceError(error.to_string()))?;
+        Ok((redis, connection))
     }
 }
 
@@ -46,22 +57,24 @@ impl StreamAccess for Streams {
     type Sign = Sign;
 
     fn is_configured(&self) -> bool {
-        self.0.config().redis_url().is_some()
+        self.redis.is_some()
     }
 
     async fn sign(&self) -> Result<Sign, SourceError> {
-        let connection = connect(&self.url()?, ANSWER).await?;
-        Ok(Sign { connection, key: format!("relay:{}", self.0.config().repository) })
+        let (redis, connection) = self.connect(ANSWER).await?;
+        Ok(Sign { connection, key: redis.key("relay", &self.app.config().repository) })
     }
 
     async fn reader(&self, cursor: ChangeId) -> Result<Stream, SourceError> {
-        Stream::connect(&self.0, &self.url()?, cursor).await
+        let (redis, connection) = self.connect(BLOCK + ANSWER).await?;
+        let repo = self.app.config().repository.clone();
+        Stream::open(connection, redis.key("meta", &repo), &self.app.edge_id, repo, cursor).await
     }
 }
 
 /// The stream of the repository that is served.
 pub(super) struct Stream {
-    connection: MultiplexedConnection,
+    connection: Connection,
     key: String,
     group: String,
     consumer: String,
@@ -73,11 +86,15 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// Connects and sets the group to the cursor: entries above it are delivered again, those below are confirmed.
-    async fn connect(app: &App, url: &str, cursor: ChangeId) -> Result<Self, SourceError> {
-        let mut connection = connect(url, BLOCK + ANSWER).await?;
-        let key = format!("meta:{}", app.config().repository);
-        let group = format!("edge:{}", app.edge_id);
+    /// Sets the group to the cursor: entries above it are delivered again, those below are confirmed.
+    async fn open(
+        mut connection: Connection,
+        key: String,
+        edge: &str,
+        repo: String,
+        cursor: ChangeId,
+    ) -> Result<Self, SourceError> {
+        let group = format!("edge:{edge}");
         let at = cursor.to_string();
         let created: Result<Value, RedisError> =
             redis::cmd("XGROUP").arg(&["CREATE", &key, &group, &at, "MKSTREAM"]).query_async(&mut connection).await;
@@ -96,8 +113,8 @@ impl Stream {
             connection,
             key,
             group,
-            consumer: app.edge_id.clone(),
-            repo: app.config().repository.clone(),
+            consumer: edge.to_owned(),
+            repo,
             unconfirmed: Vec::new(),
             pending_first: true,
         })
@@ -174,7 +191,7 @@ fn record(entry: &StreamId, repo: &str) -> Result<Option<Change>, SourceError> {
 
 /// The relay's sign of life. It is watched on a connection of its own, because reading blocks.
 pub(super) struct Sign {
-    connection: MultiplexedConnection,
+    connection: Connection,
     key: String,
 }
 
@@ -188,47 +205,43 @@ impl RelaySign for Sign {
 }
 
 /// Says every ten seconds how far this edge is, where Redis is configured. Never ends.
-pub(super) async fn heartbeat(app: Arc<App>) {
-    let Some(url) = app.config().redis_url().map(ToOwned::to_owned) else {
+pub(super) async fn heartbeat(streams: Streams) {
+    if streams.redis.is_none() {
         return std::future::pending().await;
-    };
-    let mut connection = None;
+    }
+    let mut open = None;
     loop {
-        if connection.is_none() {
-            connection = connect(&url, ANSWER).await.ok();
+        if open.is_none() {
+            open = streams.connect(ANSWER).await.ok();
         }
-        if let Some(open) = &mut connection
-            && let Err(error) = beat(&app, open).await
+        if let Some((redis, connection)) = &mut open
+            && let Err(error) = beat(&streams.app, redis, connection).await
         {
             tracing::debug!(%error, "no heartbeat");
-            connection = None;
+            open = None;
         }
         tokio::time::sleep(HEARTBEAT_EVERY).await;
     }
 }
 
-async fn beat(app: &App, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+/// A hash that expires says where this edge is; a set that does not expire says when it was last heard of.
+async fn beat(app: &App, redis: &Redis, connection: &mut Connection) -> Result<(), RedisError> {
     let key = format!("edge:{}", app.edge_id);
-    let cursor = app.cache.cursor(&app.config().repository).to_string();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let repo = &app.config().repository;
+    let cursor = app.cache.cursor(repo).to_string();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().to_string();
     redis::pipe()
         .cmd("HSET")
         .arg(&key)
-        .arg(&["repo", &app.config().repository, "cursor", &cursor, "time", &now.to_string()])
+        .arg(&["repo", repo, "cursor", &cursor, "time", &now])
         .ignore()
         .cmd("EXPIRE")
         .arg(&key)
         .arg(HEARTBEAT_EXPIRES_SECONDS)
         .ignore()
         .exec_async(connection)
-        .await
-}
-
-async fn connect(url: &str, answer: Duration) -> Result<MultiplexedConnection, SourceError> {
-    // The URL may hold a password, and the client's error may hold the URL.
-    let client = Client::open(url).map_err(|_| SourceError("redis.url is no URL of a Redis server".into()))?;
-    let config = AsyncConnectionConfig::new().set_connection_timeout(Some(ANSWER)).set_response_timeout(Some(answer));
-    client.get_multiplexed_async_connection_with_config(&config).await.map_err(trouble)
+        .await?;
+    redis::cmd("ZADD").arg(redis.key("edges", repo)).arg(&now).arg(&app.edge_id).exec_async(connection).await
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is handed to map_err")]

@@ -237,7 +237,7 @@ pub(super) async fn refused(response: reqwest::Response) -> FillError {
         StatusCode::GATEWAY_TIMEOUT => FillErrorKind::Timeout,
         _ => FillErrorKind::Upstream,
     };
-    let retry_after = super::ask::retry_after(response.headers());
+    let retry_after = shared::client::retry_after(response.headers());
     let said = first_line(response).await;
     let message = match kind {
         _ if !said.is_empty() => said,

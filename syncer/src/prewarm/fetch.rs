@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{StatusCode, header};
+use http::StatusCode;
 use reqwest::{Client, Response};
 use shared::backoff::Backoff;
+use shared::client::retry_after;
 use shared::go_sum::Entry;
 use shared::module::zip::{GOMOD_BYTES_MAX, ZIP_BYTES_MAX};
 use tokio::time::sleep;
@@ -222,12 +223,7 @@ fn check_len(len: u64, artefact: Artefact) -> Result<(), FetchError> {
 /// The error of an answer that is not 200, with the edge's own line.
 async fn refusal(mut response: Response) -> FetchError {
     let status = response.status();
-    let retry_after = response
-        .headers()
-        .get(header::RETRY_AFTER)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| text.trim().parse().ok())
-        .map(Duration::from_secs);
+    let retry_after = retry_after(response.headers());
     // One chunk is enough for one line.
     let body = response.chunk().await.ok().flatten().unwrap_or_default();
     let line = String::from_utf8_lossy(&body[..body.len().min(500)]).lines().next().unwrap_or_default().to_owned();

@@ -1,7 +1,7 @@
 //! The edges' consumer groups: who lives, who is slowest, who is gone for good.
 //!
-//! A group's name is the key of its edge's heartbeat, which expires a minute after the last beat. When it was last there is kept
-//! in `groups:<repo>`, so that a day is counted over changes of the leader.
+//! A group's name is the key of its edge's heartbeat, which expires a minute after the last beat. When that was stays in
+//! `edges:<repo>`, so that a day is counted over changes of the leader.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,64 +19,62 @@ const EDGE: &str = "edge:";
 
 /// The smallest cursor of the edges that live.
 pub(super) async fn slowest(stream: &mut Stream) -> Result<Option<ChangeId>, WriteError> {
-    let groups = names(stream).await?;
-    let cursors = cursors(stream, &groups).await?;
+    let edges = edges(stream).await?;
+    let asked = edges.iter().map(|edge| cursor(stream, edge));
+    let cursors: Vec<Option<ChangeId>> = join_all(asked).await.into_iter().collect::<Result<_, _>>()?;
     Ok(cursors.into_iter().flatten().min())
 }
 
-/// Destroys the groups that had no heartbeat for `age`, and remembers those that have one now.
+/// Destroys the groups whose edge gave no sign of life for `age`.
 pub(super) async fn retire(stream: &mut Stream, fence: &Fence, age: Duration) -> Result<Vec<String>, WriteError> {
-    let groups = names(stream).await?;
-    let cursors = cursors(stream, &groups).await?;
-    let mut command = redis::cmd("HGETALL");
-    let seen: HashMap<String, u64> = stream.run(command.arg(&stream.groups.clone())).await?;
+    let edges = edges(stream).await?;
+    let mut command = redis::cmd("ZRANGE");
+    let lived: HashMap<String, u64> =
+        stream.run(command.arg(&stream.edges.clone()).arg(&["0", "-1", "WITHSCORES"])).await?;
     let now = now_seconds();
-    let (mut alive, mut gone) = (Vec::new(), Vec::new());
-    for (group, cursor) in groups.into_iter().zip(cursors) {
-        match seen.get(&group) {
-            Some(seen) if cursor.is_none() && now.saturating_sub(*seen) > age.as_secs() => gone.push(group),
-            Some(_) if cursor.is_none() => {}
-            // Alive, or never seen before: its time begins now.
-            _ => alive.push((group, now)),
+    let mut gone = Vec::new();
+    for edge in edges {
+        match lived.get(&edge) {
+            Some(lived) if now.saturating_sub(*lived) > age.as_secs() => {
+                let mut command = scripts::call(scripts::DESTROY, &[&stream.lease, &stream.stream, &stream.edges]);
+                stream.fenced(command.arg(value(fence)).arg(&edge)).await?;
+                gone.push(edge);
+            }
+            Some(_) => {}
+            // It has not said yet that it lives: its time begins now.
+            None => {
+                let mut command = redis::cmd("ZADD");
+                stream.run::<Value>(command.arg(&stream.edges.clone()).arg("NX").arg(now).arg(&edge)).await?;
+            }
         }
-    }
-    if !alive.is_empty() {
-        let mut command = redis::cmd("HSET");
-        stream.run::<Value>(command.arg(&stream.groups.clone()).arg(alive)).await?;
-    }
-    for group in &gone {
-        let mut command = scripts::call(scripts::DESTROY, &[&stream.lease, &stream.stream, &stream.groups]);
-        stream.fenced(command.arg(value(fence)).arg(group)).await?;
     }
     Ok(gone)
 }
 
-async fn names(stream: &mut Stream) -> Result<Vec<String>, WriteError> {
+/// The edges that have a group.
+async fn edges(stream: &mut Stream) -> Result<Vec<String>, WriteError> {
     let mut command = redis::cmd("XINFO");
     command.arg("GROUPS").arg(&stream.stream);
     let reply: RedisResult<StreamInfoGroupsReply> = command.query_async(&mut stream.connection).await;
     match reply {
         Ok(reply) => {
-            Ok(reply.groups.into_iter().map(|group| group.name).filter(|name| name.starts_with(EDGE)).collect())
+            Ok(reply.groups.iter().filter_map(|group| group.name.strip_prefix(EDGE)).map(ToOwned::to_owned).collect())
         }
         Err(error) if is(&error, "no such key") => Ok(Vec::new()),
         Err(error) => Err(judge(&error)),
     }
 }
 
-/// The cursor that each edge's heartbeat names; none where there is no heartbeat, or it is of another repository.
-async fn cursors(stream: &Stream, groups: &[String]) -> Result<Vec<Option<ChangeId>>, WriteError> {
-    let asked = groups.iter().map(async |group| {
-        let mut connection = stream.connection.clone();
-        let mut command = redis::cmd("HMGET");
-        let (repo, cursor): (Option<String>, Option<String>) = command
-            .arg(group)
-            .arg(&["repo", "cursor"])
-            .query_async(&mut connection)
-            .await
-            .map_err(|error| judge(&error))?;
-        let is_ours = repo.is_some_and(|repo| repo == stream.repository);
-        Ok(cursor.filter(|_| is_ours).and_then(|cursor| cursor.parse().ok()))
-    });
-    join_all(asked).await.into_iter().collect()
+/// The cursor that an edge's heartbeat names; none where there is no heartbeat, or it is of another repository.
+async fn cursor(stream: &Stream, edge: &str) -> Result<Option<ChangeId>, WriteError> {
+    let mut connection = stream.connection.clone();
+    let mut command = redis::cmd("HMGET");
+    let (repo, cursor): (Option<String>, Option<String>) = command
+        .arg(format!("{EDGE}{edge}"))
+        .arg(&["repo", "cursor"])
+        .query_async(&mut connection)
+        .await
+        .map_err(|error| judge(&error))?;
+    let is_ours = repo.is_some_and(|repo| repo == stream.repository);
+    Ok(cursor.filter(|_| is_ours).and_then(|cursor| cursor.parse().ok()))
 }

@@ -55,11 +55,11 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
 return redis.call('XTRIM', KEYS[2], 'MINID', '~', ARGV[2])
 ";
 
-/// `KEYS[2]`: the stream, `KEYS[3]`: when edges were seen. `ARGV`: the group.
+/// `KEYS[2]`: the stream, `KEYS[3]`: when edges lived last. `ARGV`: the edge.
 pub(super) const DESTROY: &str = r"
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
-redis.call('HDEL', KEYS[3], ARGV[2])
-return redis.call('XGROUP', 'DESTROY', KEYS[2], ARGV[2])
+redis.call('ZREM', KEYS[3], ARGV[2])
+return redis.call('XGROUP', 'DESTROY', KEYS[2], 'edge:' .. ARGV[2])
 ";
 
 /// A script with its keys; arguments come after.
