@@ -195,7 +195,7 @@ impl Store {
             age_known: !standing.age_unknown,
             early_permille,
             last_change_ms: unix_ms(meta.modified),
-            channel_healthy: self.channel_healthy.load(Relaxed),
+            channel_healthy: self.is_channel_healthy(now_ms),
         };
         freshness(&facts, &self.policy.load(), now_ms)
     }

@@ -266,9 +266,10 @@ impl Cache {
         self.store.repair(repo, head, listed)
     }
 
-    /// Whether changes arrive; while they do not, mutables stay fresh for a shorter time. Starts as `false`.
-    pub(crate) fn set_channel_health(&self, healthy: bool) {
-        self.store.set_channel_health(healthy);
+    /// Changes arrive: for `period` from now they may be trusted to, unless this is said anew; zero: they do not. While they are not
+    /// trusted to arrive, mutables stay fresh for a shorter time. Nothing is trusted at the start.
+    pub(crate) fn trust_channel(&self, period: Duration) {
+        self.store.trust_channel(period);
     }
 
     /// The time since the entry was stored or last confirmed: the `Age` of an answer.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -39,7 +39,8 @@ pub(super) struct Store {
     pub(super) heat: Heat,
     pub(super) clock: Clock,
     pub(super) policy: ArcSwap<FreshnessPolicy>,
-    pub(super) channel_healthy: AtomicBool,
+    // Until when changes are trusted to arrive, by the cache's clock.
+    channel_trusted_until_ms: AtomicU64,
     pub(super) uses: Uses,
     pub(super) verified: Verified,
     pub(super) signal: Arc<Signal>,
@@ -92,7 +93,7 @@ impl Store {
             heat: Heat::new(),
             clock,
             policy: ArcSwap::from_pointee(policy),
-            channel_healthy: AtomicBool::new(false),
+            channel_trusted_until_ms: AtomicU64::new(0),
             uses: Uses::default(),
             verified: Verified::default(),
             signal: Arc::default(),
@@ -224,8 +225,18 @@ impl Store {
         self.signal.wake();
     }
 
-    pub(super) fn set_channel_health(&self, healthy: bool) {
-        self.channel_healthy.store(healthy, Relaxed);
+    pub(super) fn trust_channel(&self, period: Duration) {
+        let until_ms = if period.is_zero() {
+            0
+        } else {
+            self.clock.now_ms().saturating_add(u64::try_from(period.as_millis()).unwrap_or(u64::MAX))
+        };
+        self.channel_trusted_until_ms.store(until_ms, Relaxed);
+    }
+
+    /// Whether changes arrive, as far as was heard of late.
+    pub(super) fn is_channel_healthy(&self, now_ms: u64) -> bool {
+        now_ms < self.channel_trusted_until_ms.load(Relaxed)
     }
 
     pub(super) fn age(&self, meta: &Meta) -> Duration {

@@ -54,6 +54,7 @@ pub(super) struct World {
     saved: Data,
     edges: Vec<EdgeSeat>,
     relays: Vec<RelaySeat>,
+    no_relay_until: Instant,
 }
 
 impl World {
@@ -67,7 +68,7 @@ impl World {
         let edges = (0..EDGES).map(seat).collect();
         let relays = (0..RELAYS).map(|_| RelaySeat { link: Link::new(&chance), process: None, starts: 0 }).collect();
         let redis = Redis::new(&chance);
-        Self { chance, diary, center, redis, saved: Data::default(), edges, relays }
+        Self { chance, diary, center, redis, saved: Data::default(), edges, relays, no_relay_until: Instant::now() }
     }
 
     pub(super) fn start(&mut self) {
@@ -111,6 +112,11 @@ impl World {
             51 => {
                 self.center.new_log();
                 "new log".to_owned()
+            }
+            53 => {
+                self.relays.iter_mut().for_each(|seat| seat.process = None);
+                self.no_relay_until = Instant::now() + Duration::from_millis(self.chance.below(150_000));
+                "both relays killed for long".to_owned()
             }
             52 => {
                 self.center.trim(2);
@@ -221,6 +227,7 @@ impl World {
                 self.relays[number].process = None;
                 format!("relay {number} killed")
             }
+            _ if Instant::now() < self.no_relay_until => "nothing".to_owned(),
             _ => {
                 self.start_relay(number);
                 format!("relay {number} restarted")
@@ -253,7 +260,7 @@ impl World {
             }
         }
         for number in 0..RELAYS {
-            if self.chance.one_in(4) {
+            if self.chance.one_in(4) && Instant::now() >= self.no_relay_until {
                 self.restore_relay(number);
             }
         }

@@ -16,6 +16,9 @@ use crate::sync::reader::{Channel, Followed, Replica, SourceError};
 const PERIOD: Duration = Duration::from_mins(5);
 const PERIOD_UNHEALTHY: Duration = Duration::from_mins(1);
 
+/// For how long changes are trusted to arrive when nothing is heard.
+const TRUST: Duration = Duration::from_secs(45);
+
 /// How old an answer may be: the table's bound while changes do not arrive, and a moment for the answer itself.
 const AGE_MAX: Duration = Duration::from_secs(61);
 
@@ -40,7 +43,7 @@ struct State {
     /// How often changes touched a module, and everything: what a fill must notice.
     touched: BTreeMap<u64, u64>,
     resets: u64,
-    is_healthy: bool,
+    trusted_until: Option<Instant>,
     channel: Channel,
     judged: u64,
 }
@@ -61,7 +64,7 @@ impl Edge {
             disk,
             touched: BTreeMap::new(),
             resets: 0,
-            is_healthy: false,
+            trusted_until: None,
             channel: Channel::Down,
             judged: 0,
         };
@@ -110,7 +113,8 @@ impl Edge {
     pub(super) async fn list(&self, module: u64) -> (List, bool) {
         let (ticket, resets, cursor) = {
             let state = self.lock();
-            let period = if state.is_healthy { PERIOD } else { PERIOD_UNHEALTHY };
+            let is_healthy = state.trusted_until.is_some_and(|until| Instant::now() < until);
+            let period = if is_healthy { PERIOD } else { PERIOD_UNHEALTHY };
             let stored = state.disk.lists.get(&module);
             if let Some(stored) = stored.filter(|stored| !stored.stale && stored.at.elapsed() < period) {
                 return (stored.list.clone(), false);
@@ -243,7 +247,9 @@ impl Replica for Edge {
     fn told(&self, followed: Followed) {
         match followed {
             Followed::Channel(channel) => self.lock().channel = channel,
-            Followed::Healthy(is_healthy) => self.lock().is_healthy = is_healthy,
+            Followed::Healthy(is_healthy) => {
+                self.lock().trusted_until = is_healthy.then(|| Instant::now() + TRUST);
+            }
             Followed::Head(_) | Followed::Cursor(_) | Followed::Gap | Followed::Resync => {}
         }
     }
