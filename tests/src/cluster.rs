@@ -172,7 +172,7 @@ impl ClusterBuilder {
         cluster
     }
 
-    fn center_spec(&self, root: &Path, token: &str) -> ProcessSpec {
+    pub(crate) fn center_spec(&self, root: &Path, token: &str) -> ProcessSpec {
         let tokens = root.join("tokens.yaml");
         let hashed = hex::encode(Sha256::digest(token));
         let text = format!(
@@ -195,7 +195,7 @@ impl ClusterBuilder {
         spec
     }
 
-    fn edge_spec(&self, root: &Path, center: &str, redis: Option<&str>) -> ProcessSpec {
+    pub(crate) fn edge_spec(&self, root: &Path, center: &str, redis: Option<&str>) -> ProcessSpec {
         let mut spec = ProcessSpec::new("edge", binary("edge"), root)
             .env("MODTIER_EDGE_LISTEN", "127.0.0.1:0")
             .env("MODTIER_EDGE_ADMIN", "127.0.0.1:0")
@@ -213,7 +213,7 @@ impl ClusterBuilder {
         spec
     }
 
-    fn syncer_spec(&self, root: &Path, center: &str, edge_admin: &str, redis: Option<&str>) -> ProcessSpec {
+    pub(crate) fn syncer_spec(&self, root: &Path, center: &str, edge_admin: &str, redis: Option<&str>) -> ProcessSpec {
         let mut spec = ProcessSpec::new("syncer", binary("syncer"), root)
             .arg("run")
             .env("MODTIER_SYNCER_ADMIN", "127.0.0.1:0")
@@ -415,7 +415,7 @@ pub(crate) async fn ready(name: &str, base: &str, process: &mut Process) {
     .await;
 }
 
-fn listen(announcement: &Announcement) -> String {
+pub(crate) fn listen(announcement: &Announcement) -> String {
     announcement.listen.clone().expect("the server announces its address")
 }
 
@@ -423,7 +423,7 @@ pub(crate) fn url(address: &str) -> String {
     format!("http://{address}")
 }
 
-fn make(root: &Path, name: &str) -> PathBuf {
+pub(crate) fn make(root: &Path, name: &str) -> PathBuf {
     let dir = root.join(name);
     std::fs::create_dir_all(&dir).expect("the test's folder is writable");
     dir

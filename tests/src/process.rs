@@ -89,6 +89,16 @@ impl ProcessSpec {
         self.env.push((name.to_owned(), value.to_owned()));
     }
 
+    /// Has a binary of ours announce itself.
+    #[must_use]
+    pub(crate) fn announcing(self) -> Self {
+        if self.args.iter().any(|arg| arg == "--announce") {
+            return self;
+        }
+        let file = self.announcement().display().to_string();
+        self.arg("--announce").arg(&file)
+    }
+
     fn log(&self) -> PathBuf {
         self.dir.join(format!("{}.log", self.name))
     }
@@ -119,12 +129,8 @@ impl Process {
     }
 
     /// Starts a binary of ours with `--announce` and waits until it has bound everything.
-    pub(crate) async fn spawn_announced(mut spec: ProcessSpec) -> (Self, Announcement) {
-        if !spec.args.iter().any(|arg| arg == "--announce") {
-            let file = spec.announcement().display().to_string();
-            spec = spec.arg("--announce").arg(&file);
-        }
-        let mut process = Self::spawn(spec);
+    pub(crate) async fn spawn_announced(spec: ProcessSpec) -> (Self, Announcement) {
+        let mut process = Self::spawn(spec.announcing());
         let announcement = process.announced().await;
         (process, announcement)
     }

@@ -97,6 +97,24 @@ impl RedisServer {
         assert!(self.comes_up().await, "redis-server did not come up again");
     }
 
+    /// kill -9, and starts it again on the same port without its data.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn restart_empty(&mut self, dir: &Path) {
+        self.process.kill9();
+        std::fs::remove_dir_all(dir.join("appendonlydir")).expect("redis-server keeps its data there");
+        self.restart().await;
+    }
+
+    /// Runs a command. What it answers, and whether it answers at all, is of no interest.
+    pub async fn tell(&self, words: &[&str]) {
+        let client = redis::Client::open(self.url()).expect("the URL is well formed");
+        if let Ok(mut connection) = client.get_multiplexed_async_connection().await {
+            let _ = redis::cmd(words[0]).arg(&words[1..]).exec_async(&mut connection).await;
+        }
+    }
+
     async fn comes_up(&mut self) -> bool {
         let url = self.url();
         let mut alive = true;

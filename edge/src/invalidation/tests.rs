@@ -99,6 +99,29 @@ async fn a_removed_version_is_no_longer_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_is_back_is_served_before_the_edge_hears_of_it() {
+    let center = Center::start().await;
+    center.reply_api("manifest", manifest(id(3)));
+    let mut removal = list_changed(4);
+    (removal.event_type, removal.kind, removal.version) = (EventType::Delete, Kind::Version, Some("v1.0.0".into()));
+    center.reply_api("changes", lines(&[removal]));
+    let edge = TestEdge::start(&center, |_| {});
+    until(&edge, "applies the removal", |report| report["cursor"] == "7-4").await;
+    let (zip, info) = ("example.com/a/@v/v1.0.0.zip", "example.com/a/@v/v1.0.0.info");
+    center.reply(zip, Reply::right(vec![b'z'; 100_000], Proof::Header));
+    center.reply(info, Reply::right("{}", Proof::Header));
+    for path in [zip, info] {
+        assert_eq!((edge.get(path).await.status, edge.get(path).await.x_cache()), (200, "HIT"), "{path}");
+        // Only a center that knows of the removal may say so.
+        assert_eq!(center.last_headers(path)["x-min-change-id"], "7-4", "{path}");
+    }
+    let other = "example.com/a/@v/v1.1.0.info";
+    center.reply(other, Reply::right("{}", Proof::Header));
+    assert_eq!(edge.get(other).await.status, 200);
+    assert!(!center.last_headers(other).contains_key("x-min-change-id"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_center_that_cannot_be_asked_is_reported_and_never_unready() {
     let center = Center::start().await;
     let edge = TestEdge::start(&center, |_| {});

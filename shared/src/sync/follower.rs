@@ -92,12 +92,19 @@ impl<S: RelaySign> Watch<S> {
         Ok(())
     }
 
+    /// Whether the last look found nothing that is not applied.
+    const fn is_in_step(&self) -> bool {
+        self.ahead_since.is_none()
+    }
+
     /// Ends, with the reason, when the stream can no longer be relied on.
     async fn until_unhealthy(&mut self, replica: &impl Replica, every: Duration) -> SourceError {
         loop {
             sleep(every).await;
-            if let Err(error) = self.check(replica.cursor()).await {
-                return error;
+            match self.check(replica.cursor()).await {
+                Ok(()) if self.is_in_step() => replica.told(Followed::Healthy(true)),
+                Ok(()) => {}
+                Err(error) => return error,
             }
         }
     }
@@ -235,7 +242,12 @@ impl<R: Replica, L: Log, A: StreamAccess> Follower<R, L, A> {
     async fn follow_stream(&mut self, opened: Open<A>) -> Result<Infallible, SourceError> {
         let Open { mut reader, mut watch, pending } = opened;
         self.replica.told(Followed::Channel(Channel::Stream));
-        self.replica.told(Followed::Healthy(true));
+        if watch.is_in_step() {
+            // Otherwise it has to deliver first: it may have a hole that the feed cannot fill.
+            self.replica.told(Followed::Healthy(true));
+        }
+        // What was missing when it was opened, the feed may have brought.
+        watch.ahead_since = watch.ahead_since.map(|_| Instant::now());
         tracing::info!("changes come from Redis");
         // Whatever ends it: what was missed meanwhile is in the feed.
         self.is_feed_first = true;
@@ -243,7 +255,14 @@ impl<R: Replica, L: Log, A: StreamAccess> Follower<R, L, A> {
         loop {
             let hole = match arrived {
                 Arrived::Lost(reason) => Some(reason),
-                Arrived::Changes(changes) => self.apply(changes, Channel::Stream).await?,
+                Arrived::Changes(changes) => {
+                    let before = self.replica.cursor();
+                    let hole = self.apply(changes, Channel::Stream).await?;
+                    if hole.is_none() && self.replica.cursor() != before {
+                        self.replica.told(Followed::Healthy(true));
+                    }
+                    hole
+                }
             };
             if let Some(hole) = hole {
                 self.replica.told(Followed::Gap);

@@ -82,7 +82,8 @@ pub enum Followed {
     Cursor(ChangeId),
     /// Changes come this way from now on.
     Channel(Channel),
-    /// Changes arrive, or they do not: what may change is then trusted for a shorter time.
+    /// Changes arrive, or they do not: what may change is then trusted for a shorter time. That they do is said again and
+    /// again, so that a replica that hears nothing for the feed's long poll and some time may take it that they do not.
     Healthy(bool),
     /// Records are missing in the stream.
     Gap,
