@@ -140,6 +140,10 @@ async fn reopen<R: Replica, A: StreamAccess>(
     if !access.is_configured() {
         return std::future::pending().await;
     }
+    if trouble.is_some() {
+        // One that opens and fails at once is not opened in a tight loop.
+        sleep(pace.reopen).await;
+    }
     loop {
         let opened = timeout(pace.open, open(&*replica, &*access)).await;
         match opened.unwrap_or_else(|_| Err(SourceError(format!("it cannot be opened within {:?}", pace.open)))) {
