@@ -40,13 +40,14 @@ fn read(index: &Index, key: &[u8]) -> Result<Tombstone, CacheError> {
     Ok(value.and_then(|value| serde_json::from_slice(&value).ok()).unwrap_or_default())
 }
 
-/// Whether a fill of `key` that began when `began` was the cursor must be refused.
-pub(super) fn refuses(index: &Index, key: &Key, began: ChangeId) -> Result<bool, CacheError> {
+/// Whether a fill of `key` that began when `began` was the cursor must be refused; `after_removal`: of what was removed before, it
+/// brings only what is back.
+pub(super) fn refuses(index: &Index, key: &Key, began: ChangeId, after_removal: bool) -> Result<bool, CacheError> {
     let Some(version) = key.version() else {
         return Ok(false);
     };
     let whole = over(index, (key.repo(), key.module_path(), version))?;
-    Ok(whole.removed.is_some_and(|removed| removed > began) || whole.stands())
+    Ok(whole.removed.is_some_and(|removed| removed > began) || (whole.stands() && !after_removal))
 }
 
 /// Whether a version counts as removed now.

@@ -161,6 +161,7 @@ impl Config {
             dir: self.data_dir.clone(),
             memory_bytes_max: self.cache.memory_bytes_max.bytes(),
             disk_bytes_max: self.cache.disk_bytes_max.bytes(),
+            scrub_bytes_per_second: self.cache.scrub_bytes_per_second.bytes(),
             policy: self.freshness.policy(),
         }
     }

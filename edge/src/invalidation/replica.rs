@@ -1,13 +1,18 @@
 //! The cache as what is kept in step.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use shared::change::{Change, ChangeId};
 use shared::sync::{Channel, Followed, Replica, SourceError};
 
 use super::reconcile::reconcile;
 use crate::app::App;
+
+/// How long changes are trusted to arrive when nothing was heard any more: as long as the feed's longest silence, its long poll
+/// and the time that an answer may take after it. An edge that was stopped for longer finds itself out of touch when it goes on, before
+/// it has asked anybody.
+const TRUST: Duration = Duration::from_secs(45);
 
 /// What this edge holds.
 pub(super) struct Held(pub(super) Arc<App>);
@@ -55,7 +60,7 @@ impl Replica for Held {
             Followed::Head(head) => app.sync.head(head),
             Followed::Cursor(cursor) => app.sync.cursor(cursor),
             Followed::Channel(channel) => app.sync.channel(channel),
-            Followed::Healthy(healthy) => app.cache.set_channel_health(healthy),
+            Followed::Healthy(healthy) => app.cache.trust_channel(if healthy { TRUST } else { Duration::ZERO }),
             Followed::Gap => app.metrics.sync.gaps.inc(),
             Followed::Resync => {}
         }

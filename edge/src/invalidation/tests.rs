@@ -101,6 +101,29 @@ async fn a_removed_version_is_no_longer_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_is_back_is_served_before_the_edge_hears_of_it() {
+    let center = Center::start().await;
+    center.reply_api("manifest", manifest(id(3)));
+    let mut removal = list_changed(4);
+    (removal.event_type, removal.kind, removal.version) = (EventType::Delete, Kind::Version, Some("v1.0.0".into()));
+    center.reply_api("changes", lines(&[removal]));
+    let edge = TestEdge::start(&center, |_| {});
+    until(&edge, "applies the removal", |report| report["cursor"] == "7-4").await;
+    let (zip, info) = ("example.com/a/@v/v1.0.0.zip", "example.com/a/@v/v1.0.0.info");
+    center.reply(zip, Reply::right(vec![b'z'; 100_000], Proof::Header));
+    center.reply(info, Reply::right("{}", Proof::Header));
+    for path in [zip, info] {
+        assert_eq!((edge.get(path).await.status, edge.get(path).await.x_cache()), (200, "HIT"), "{path}");
+        // Only a center that knows of the removal may say so.
+        assert_eq!(center.last_headers(path)["x-min-change-id"], "7-4", "{path}");
+    }
+    let other = "example.com/a/@v/v1.1.0.info";
+    center.reply(other, Reply::right("{}", Proof::Header));
+    assert_eq!(edge.get(other).await.status, 200);
+    assert!(!center.last_headers(other).contains_key("x-min-change-id"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_center_that_cannot_be_asked_is_reported_and_never_unready() {
     let center = Center::start().await;
     let edge = TestEdge::start(&center, |_| {});
@@ -271,6 +294,39 @@ async fn changes_are_applied_once_more_up_to_the_cursor() {
     center.reply_api("changes", String::new());
     assert_eq!(replay("7-1").await.0, 410, "a feed that has nothing more after it");
     assert_eq!(until(&edge, "stays", |_| true).await["cursor"], "7-4");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_cannot_be_read_changes_everything_and_one_twice_changes_nothing_more() {
+    let (center, redis) = (Center::start().await, Redis::start().await);
+    center.reply_api("manifest", manifest(id(3)));
+    center.reply_api("changes", String::new());
+    redis.alive_at(id(3)).await;
+    let edge = TestEdge::start(&center, |config: &mut Config| config.redis.url = redis.url());
+    until(&edge, "follows the stream", |report| report["channel"] == "stream").await;
+    // Fields of nobody's, bytes that are no text, a kind that a newer center knows.
+    let newer = ["event_type", "EXPLODE", "kind", "cosmos", "schema", "9"].map(str::as_bytes);
+    let entries: [&[&[u8]]; 3] = [&[b"a", b"b"], &[b"event_type", b"\xff\xfe", b"schema", b"1"], &newer];
+    for (seq, fields) in (4..).zip(entries) {
+        center.reply(LIST, Reply::right(format!("v1.0.{}\n", seq - 1), Proof::Header));
+        edge.get(LIST).await;
+        center.reply(LIST, Reply::right(format!("v1.0.{seq}\n"), Proof::Header));
+        let mut command = redis::cmd("XADD");
+        command.arg("meta:golang-virtual").arg(id(seq).to_string()).arg(fields);
+        command.exec_async(&mut redis.open().await.unwrap()).await.unwrap();
+        redis.alive_at(id(seq)).await;
+        until(&edge, "applies", |report| report["cursor"] == id(seq).to_string()).await;
+        assert_eq!(edge.get(LIST).await.text(), format!("v1.0.{seq}\n"));
+    }
+    // Delivered again from the beginning: known ids are confirmed and passed over.
+    redis.run(&["XGROUP", "SETID", "meta:golang-virtual", "edge:test-edge", "0"]).await;
+    redis.relay(&list_changed(7)).await;
+    let report = until(&edge, "goes on", |report| report["cursor"] == "7-7").await;
+    assert_eq!(report["channel"], "stream", "{report}");
+    // What another center left there is a hole, and the feed knows better.
+    center.reply_api("changes", lines(&[list_changed(8)]));
+    redis.run(&["XADD", "meta:golang-virtual", "99-1", "a", "b"]).await;
+    until(&edge, "follows the feed", |report| report["cursor"] == "7-8").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,6 +16,8 @@ mod keep;
 pub mod log;
 pub mod reader;
 mod relay;
+#[cfg(test)]
+mod simulation;
 pub mod writer;
 
 pub use self::follower::{Follower, Pace};

@@ -20,7 +20,8 @@ pub enum Arrived {
 
 /// The stream as one edge reads it.
 pub trait StreamReader: Send {
-    /// Waits for entries that this edge has not confirmed, those delivered before it was opened first.
+    /// Waits for entries that this edge has not confirmed. The first call does not wait: it delivers those that were delivered
+    /// before it was opened, or none.
     fn next(&mut self) -> impl Future<Output = Result<Arrived, SourceError>> + Send;
 
     /// Confirms all that was read: it is applied and kept.
@@ -81,7 +82,8 @@ pub enum Followed {
     Cursor(ChangeId),
     /// Changes come this way from now on.
     Channel(Channel),
-    /// Changes arrive, or they do not: what may change is then trusted for a shorter time.
+    /// Changes arrive, or they do not: what may change is then trusted for a shorter time. That they do is said again and
+    /// again, so that a replica that hears nothing for the feed's long poll and some time may take it that they do not.
     Healthy(bool),
     /// Records are missing in the stream.
     Gap,

@@ -15,7 +15,7 @@ const fn secs(seconds: u64) -> Duration {
 #[test]
 fn a_list_leaves_memory_after_its_period_and_comes_back_from_disk() {
     let rig = Rig::new();
-    rig.store.set_channel_health(true);
+    rig.store.trust_channel(Duration::MAX);
     rig.commit(LIST, b"v1.0.0\n").unwrap();
     assert_eq!(rig.memory(LIST).unwrap().1, Freshness::Fresh);
     rig.pass(secs(30));
@@ -36,7 +36,7 @@ fn an_unhealthy_channel_shortens_and_a_hot_module_lengthens() {
     rig.commit(LIST, b"v1.0.0\n").unwrap();
     rig.pass(secs(60));
     assert_eq!(rig.disk(LIST).unwrap().1, Freshness::Stale);
-    rig.store.set_channel_health(true);
+    rig.store.trust_channel(Duration::MAX);
     assert_eq!(rig.disk(LIST).unwrap().1, Freshness::Fresh);
     rig.pass(secs(300));
     assert_eq!(rig.disk(LIST).unwrap().1, Freshness::Stale);
