@@ -4,3 +4,4 @@
 
 mod prewarm;
 mod relay;
+mod warming;

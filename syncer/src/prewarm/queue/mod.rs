@@ -185,14 +185,16 @@ impl Queue {
             let wait = {
                 let now = SystemTime::now();
                 let mut state = self.state.lock();
-                let limit = state.limits.get(edge).and_then(|limits| limits.wait(now));
-                let lane = state.lanes.get_mut(edge)?;
+                let State { lanes, limits, .. } = &mut *state;
+                let (lane, limits) = (lanes.get_mut(edge)?, limits.get_mut(edge)?);
+                let limit = limits.wait(now);
                 match limit {
                     Some(wait) if until_idle && wait > Duration::from_mins(1) => return None,
                     Some(wait) if lane.len() > 0 => Some(wait),
                     _ => {
-                        let jobs = lane.take(unix_ms(now), artefacts_max);
+                        let jobs = lane.take(unix_ms(now), artefacts_max.min(limits.artefacts_max()));
                         if !jobs.is_empty() {
+                            limits.reserve(now, artefacts_of(&jobs));
                             return Some(jobs);
                         }
                         if until_idle && lane.is_idle() {
@@ -218,9 +220,14 @@ impl Queue {
     /// The edge cannot be asked: its jobs wait again, and that was no try.
     pub(crate) fn put_back(&self, edge: &str, jobs: &[Job]) {
         let keys: Vec<Key> = jobs.iter().map(|job| job.key.clone()).collect();
-        if let Some(lane) = self.state.lock().lanes.get_mut(edge) {
+        let mut state = self.state.lock();
+        if let Some(lane) = state.lanes.get_mut(edge) {
             lane.put_back(&keys);
         }
+        if let Some(limits) = state.limits.get_mut(edge) {
+            limits.charge(SystemTime::now(), artefacts_of(jobs), 0, 0);
+        }
+        drop(state);
         self.wake();
     }
 
@@ -248,7 +255,7 @@ impl Queue {
             self.tell(job, &settled, is_dead);
             lines.extend(settled.lines(edge, job, is_dead, now));
         }
-        let spent = state.limits.get_mut(edge).map(|limits| limits.charge(now, filled, bytes));
+        let spent = state.limits.get_mut(edge).map(|limits| limits.charge(now, artefacts_of(jobs), filled, bytes));
         if let Some(spent) = spent {
             state.spent.insert(edge.to_owned(), spent);
         }
@@ -552,6 +559,10 @@ fn requests(folder: &Path) -> Vec<(PathBuf, Search)> {
             Some((path, Search { module, cause }))
         })
         .collect()
+}
+
+fn artefacts_of(jobs: &[Job]) -> usize {
+    jobs.iter().map(|job| job.parts.count()).sum()
 }
 
 fn unix_ms(at: SystemTime) -> u64 {
