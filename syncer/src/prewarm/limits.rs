@@ -85,18 +85,33 @@ impl Limits {
         self.paid_until.duration_since(now).ok().filter(|wait| !wait.is_zero())
     }
 
-    /// It fetched so many artefacts and bytes. The bytes of the day so far.
-    pub(crate) fn charge(&mut self, now: SystemTime, artefacts: u64, bytes: u64) -> (u64, u64) {
+    /// It is asked for so many artefacts, each of which it may have to fetch.
+    pub(crate) fn reserve(&mut self, now: SystemTime, artefacts: usize) {
+        self.paid_until = self.paid_until.max(now) + self.cost(artefacts as u64);
+    }
+
+    /// Of so many artefacts that were reserved it fetched only so many. The day, and its bytes so far.
+    pub(crate) fn charge(&mut self, now: SystemTime, reserved: usize, fetched: u64, bytes: u64) -> (u64, u64) {
         let (day, _) = day_of(now);
         if self.spent.0 != day {
             self.spent = (day, 0);
         }
         self.spent.1 = self.spent.1.saturating_add(bytes);
-        if self.per_second > 0 {
-            let cost = Duration::from_secs_f64(artefacts as f64 / self.per_second as f64);
-            self.paid_until = self.paid_until.max(now) + cost;
-        }
+        let refund = self.cost((reserved as u64).saturating_sub(fetched));
+        self.paid_until = self.paid_until.checked_sub(refund).unwrap_or(self.paid_until);
         self.spent
+    }
+
+    /// The most artefacts that may be reserved at one time: a second's.
+    pub(crate) fn artefacts_max(&self) -> usize {
+        if self.per_second == 0 { usize::MAX } else { usize::try_from(self.per_second).unwrap_or(usize::MAX) }
+    }
+
+    fn cost(&self, artefacts: u64) -> Duration {
+        if self.per_second == 0 {
+            return Duration::ZERO;
+        }
+        Duration::from_secs_f64(artefacts as f64 / self.per_second as f64)
     }
 }
 
@@ -135,19 +150,21 @@ mod tests {
     #[test]
     fn bytes_of_a_day_are_given_back_at_midnight() {
         let mut limits = limits(|settings| settings.bytes_per_day = shared::config::ByteSize::new(100));
-        limits.charge(at(10, 0), 1, 99);
+        limits.charge(at(10, 0), 1, 1, 99);
         assert_eq!(limits.wait(at(10, 0)), None);
-        assert_eq!(limits.charge(at(23, 0), 1, 1), (20_000, 100));
+        assert_eq!(limits.charge(at(23, 0), 1, 1, 1), (20_000, 100));
         assert_eq!(limits.wait(at(23, 0)), Some(Duration::from_hours(1)));
         assert_eq!(limits.wait(at(24, 0)), None);
-        assert_eq!(limits.charge(at(24, 0), 1, 7), (20_001, 7));
+        assert_eq!(limits.charge(at(24, 0), 1, 1, 7), (20_001, 7));
     }
 
     #[test]
     fn artefacts_are_paid_for_before_the_next() {
         let mut limits = limits(|settings| settings.artefacts_per_second = 10);
-        limits.charge(at(1, 0), 25, 0);
+        limits.reserve(at(1, 0), 25);
         assert_eq!(limits.wait(at(1, 0)), Some(Duration::from_millis(2500)));
+        limits.charge(at(1, 0), 25, 5, 0);
+        assert_eq!(limits.wait(at(1, 0)), Some(Duration::from_millis(500)), "what was held costs nothing");
         assert_eq!(limits.wait(at(1, 1)), None);
     }
 }

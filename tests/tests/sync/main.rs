@@ -13,4 +13,5 @@ mod relay;
 mod scene;
 mod shell;
 mod visible;
+mod warming;
 mod watching;

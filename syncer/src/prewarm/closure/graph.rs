@@ -45,30 +45,42 @@ struct Walk<'a> {
 
 /// Walks the graph of a project.
 pub(super) async fn walk(mods: &Mods, project: &Project) -> Closure {
-    let mut walk = Walk {
-        mods,
-        project,
-        selected: HashMap::new(),
-        summaries: HashMap::new(),
-        begun: HashSet::new(),
-        loading: FuturesUnordered::new(),
-        flaws: Vec::new(),
-    };
+    let mut roots: Vec<(Key, Way)> = Vec::new();
     for main in &project.mains {
-        for key in &main.require {
-            walk.require(key, Some(Way::of(main.is_pruned)));
+        roots.extend(main.require.iter().map(|key| (key.clone(), Way::of(main.is_pruned))));
+    }
+    let mut closure = Closure::default();
+    loop {
+        let mut walk = Walk::new(mods, project);
+        roots.iter().for_each(|(key, way)| walk.require(key, Some(*way)));
+        walk.finish_loading().await;
+        if project.is_workspace {
+            walk.raise_workspace().await;
+        } else if walk.raise(&mut roots) {
+            // As `go` does: what the lower versions of the roots required counts no more, though it was read.
+            walk.read().into_iter().for_each(|key| closure.add(key, Parts::GRAPH));
+            continue;
         }
+        walk.read().into_iter().for_each(|key| closure.add(key, Parts::GRAPH));
+        walk.taken().into_iter().for_each(|key| closure.add(key, Parts::ALL));
+        closure.flaws = walk.flaws;
+        return closure;
     }
-    walk.finish_loading().await;
-    if project.is_workspace {
-        walk.raise_workspace().await;
-    } else {
-        walk.raise_roots().await;
-    }
-    walk.closure()
 }
 
 impl<'a> Walk<'a> {
+    fn new(mods: &'a Mods, project: &'a Project) -> Self {
+        Self {
+            mods,
+            project,
+            selected: HashMap::new(),
+            summaries: HashMap::new(),
+            begun: HashSet::new(),
+            loading: FuturesUnordered::new(),
+            flaws: Vec::new(),
+        }
+    }
+
     /// Somebody requires a version, which is to be loaded in this way, if at all.
     fn require(&mut self, key: &Key, way: Option<Way>) {
         if self.project.excludes(key) {
@@ -123,20 +135,16 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// A main module that requires less than what is selected is brought up to it, as `go mod tidy` and `go get` leave it.
-    async fn raise_roots(&mut self) {
-        let Some(main) = self.project.mains.first() else { return };
-        loop {
-            let raised: Vec<Key> = main.require.iter().filter_map(|key| self.raised(key)).collect();
-            let before = self.begun.len();
-            for key in raised {
-                self.load(&key, Way::of(main.is_pruned));
+    /// A main module that requires less than what is selected is brought up to it, as `go get` leaves it. Whether one was.
+    fn raise(&self, roots: &mut [(Key, Way)]) -> bool {
+        let mut is_raised = false;
+        for (root, _) in roots {
+            if let Some(raised) = self.raised(root) {
+                *root = raised;
+                is_raised = true;
             }
-            if self.begun.len() == before {
-                return;
-            }
-            self.finish_loading().await;
         }
+        is_raised
     }
 
     /// In a workspace a module may get more than it requires; then what it gets is loaded, and so on from there.
@@ -169,22 +177,16 @@ impl<'a> Walk<'a> {
         self.project.mains.iter().any(|main| main.path == module.as_str())
     }
 
-    fn closure(self) -> Closure {
-        let mut closure = Closure::default();
-        for (key, _) in &self.begun {
-            if let Some(actual) = self.actual(key) {
-                closure.add(actual, Parts::GRAPH);
-            }
-        }
-        for (module, version) in &self.selected {
-            if !self.is_main(module)
-                && let Some(actual) = self.actual(&Key { module: module.clone(), version: version.clone() })
-            {
-                closure.add(actual, Parts::ALL);
-            }
-        }
-        closure.flaws = self.flaws;
-        closure
+    /// Whose go.mod files were read.
+    fn read(&self) -> Vec<Key> {
+        self.begun.iter().filter_map(|(key, _)| self.actual(key)).collect()
+    }
+
+    /// What is selected.
+    fn taken(&self) -> Vec<Key> {
+        let selected = self.selected.iter().filter(|(module, _)| !self.is_main(module));
+        let keys = selected.map(|(module, version)| Key { module: module.clone(), version: version.clone() });
+        keys.filter_map(|key| self.actual(&key)).collect()
     }
 
     /// What is downloaded for a version; nothing for a folder.

@@ -8,34 +8,36 @@
 
 mod journal;
 mod lane;
+mod letters;
 mod log;
+mod settled;
+mod state;
 
-use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
-use shared::digest::Digest;
 use shared::progress::Progress;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 
 use self::journal::Journal;
-pub(crate) use self::journal::Record;
 pub(crate) use self::lane::{Dead, Job};
-use self::lane::{Failed, Lane, Patience, Took};
+use self::lane::{Lane, Patience, Took};
+use self::letters::requests;
+pub(crate) use self::letters::{dead_letters, request_retry};
 use self::log::Log;
 pub(crate) use self::log::{Line, Search, search};
+use self::settled::Settled;
+use self::state::{State, apply};
 use super::limits::Limits;
 use super::metrics::PrewarmMetrics;
 use super::settings::PrewarmSettings;
 use super::summary::{Summary, Tally};
 use super::target::Outcome;
-use super::wanted::{Key, Parts, Wanted};
+use super::wanted::{Key, Wanted};
 
 /// The journal's name in the folder of the state.
 const JOURNAL: &str = "prewarm.journal";
@@ -45,9 +47,6 @@ const LOCK: &str = "prewarm.lock";
 
 /// Requests to try again what was given up: files of this folder, each a search.
 const RETRY: &str = "retry";
-
-/// Most digests that are remembered, to see that all edges hold the same.
-const DIGESTS_MAX: usize = 400_000;
 
 /// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -79,17 +78,6 @@ pub(crate) struct Queue {
     _lock: Option<File>,
 }
 
-#[derive(Debug)]
-struct State {
-    lanes: BTreeMap<String, Lane>,
-    limits: BTreeMap<String, Limits>,
-    spent: BTreeMap<String, (u64, u64)>,
-    journal: Journal,
-    log: Log,
-    digests: HashMap<(Key, Parts), Digest>,
-    summary: Summary,
-}
-
 impl Queue {
     /// A queue for these edges that ends with the process.
     pub(crate) fn in_memory(edges: &[String], settings: &PrewarmSettings, metrics: PrewarmMetrics) -> Arc<Self> {
@@ -117,7 +105,7 @@ impl Queue {
         let log = Log::open(folder).map_err(failed)?;
         let mut state = State::new(edges, settings, Journal::default(), log);
         state.journal =
-            Journal::open(&folder.join(JOURNAL), |record| state_apply(&mut state.lanes, &mut state.spent, record))
+            Journal::open(&folder.join(JOURNAL), |record| apply(&mut state.lanes, &mut state.spent, record))
                 .map_err(failed)?;
         for (edge, limits) in &mut state.limits {
             *limits = Limits::new(settings, state.spent.get(edge).copied().unwrap_or_default());
@@ -185,14 +173,16 @@ impl Queue {
             let wait = {
                 let now = SystemTime::now();
                 let mut state = self.state.lock();
-                let limit = state.limits.get(edge).and_then(|limits| limits.wait(now));
-                let lane = state.lanes.get_mut(edge)?;
+                let State { lanes, limits, .. } = &mut *state;
+                let (lane, limits) = (lanes.get_mut(edge)?, limits.get_mut(edge)?);
+                let limit = limits.wait(now);
                 match limit {
                     Some(wait) if until_idle && wait > Duration::from_mins(1) => return None,
                     Some(wait) if lane.len() > 0 => Some(wait),
                     _ => {
-                        let jobs = lane.take(unix_ms(now), artefacts_max);
+                        let jobs = lane.take(unix_ms(now), artefacts_max.min(limits.artefacts_max()));
                         if !jobs.is_empty() {
+                            limits.reserve(now, artefacts_of(&jobs));
                             return Some(jobs);
                         }
                         if until_idle && lane.is_idle() {
@@ -218,9 +208,14 @@ impl Queue {
     /// The edge cannot be asked: its jobs wait again, and that was no try.
     pub(crate) fn put_back(&self, edge: &str, jobs: &[Job]) {
         let keys: Vec<Key> = jobs.iter().map(|job| job.key.clone()).collect();
-        if let Some(lane) = self.state.lock().lanes.get_mut(edge) {
+        let mut state = self.state.lock();
+        if let Some(lane) = state.lanes.get_mut(edge) {
             lane.put_back(&keys);
         }
+        if let Some(limits) = state.limits.get_mut(edge) {
+            limits.charge(SystemTime::now(), artefacts_of(jobs), 0, 0);
+        }
+        drop(state);
         self.wake();
     }
 
@@ -248,7 +243,7 @@ impl Queue {
             self.tell(job, &settled, is_dead);
             lines.extend(settled.lines(edge, job, is_dead, now));
         }
-        let spent = state.limits.get_mut(edge).map(|limits| limits.charge(now, filled, bytes));
+        let spent = state.limits.get_mut(edge).map(|limits| limits.charge(now, artefacts_of(jobs), filled, bytes));
         if let Some(spent) = spent {
             state.spent.insert(edge.to_owned(), spent);
         }
@@ -355,203 +350,8 @@ impl Queue {
     }
 }
 
-/// What a job's artefacts came to, together.
-struct Settled {
-    got: Parts,
-    filled: Parts,
-    tally: Tally,
-    failed: Option<Failed>,
-}
-
-impl Settled {
-    fn of(outcomes: &[Outcome]) -> Self {
-        let mut this = Self { got: Parts::NONE, filled: Parts::NONE, tally: Tally::default(), failed: None };
-        for (part, outcome) in outcomes {
-            match outcome {
-                Ok(got) => {
-                    this.got = this.got | *part;
-                    this.tally.count(got.was_warm, got.bytes);
-                    if !got.was_warm {
-                        this.filled = this.filled | *part;
-                    }
-                }
-                Err(failure) => {
-                    let error = format!(".{}: {}", part.extension(), failure.reason);
-                    let failed =
-                        this.failed.get_or_insert_with(|| Failed { parts: Parts::NONE, error, is_final: true });
-                    failed.parts = failed.parts | *part;
-                    failed.is_final &= failure.is_final;
-                }
-            }
-        }
-        this
-    }
-
-    fn failed_count(&self) -> usize {
-        self.failed.as_ref().map_or(0, |failed| failed.parts.count())
-    }
-
-    fn lines(&self, edge: &str, job: &Job, is_dead: bool, now: SystemTime) -> Vec<Line> {
-        let time = OffsetDateTime::from(now).format(&Rfc3339).unwrap_or_default();
-        let line = |result: &str, parts: Parts, bytes, error| Line {
-            time: time.clone(),
-            edge: edge.to_owned(),
-            key: job.key.clone(),
-            causes: job.causes.clone(),
-            result: result.to_owned(),
-            artefacts: parts.names(),
-            bytes,
-            error,
-        };
-        let mut lines = Vec::new();
-        if !self.filled.is_empty() {
-            lines.push(line("filled", self.filled, self.tally.filled_bytes, None));
-        }
-        let held = self.got & !self.filled;
-        if !held.is_empty() {
-            lines.push(line("held", held, 0, None));
-        }
-        if let Some(failed) = &self.failed {
-            let result = if is_dead { "dead" } else { "failed" };
-            lines.push(line(result, failed.parts, 0, Some(failed.error.clone())));
-        }
-        lines
-    }
-}
-
-impl State {
-    fn new(edges: &[String], settings: &PrewarmSettings, journal: Journal, log: Log) -> Self {
-        Self {
-            lanes: edges.iter().map(|edge| (edge.clone(), Lane::default())).collect(),
-            limits: edges.iter().map(|edge| (edge.clone(), Limits::new(settings, (0, 0)))).collect(),
-            spent: BTreeMap::new(),
-            journal,
-            log,
-            digests: HashMap::new(),
-            summary: Summary::default(),
-        }
-    }
-
-    /// Every edge must hold the same bytes of a version; one that holds others is not warm.
-    fn compare(&mut self, key: &Key, part: Parts, outcome: &mut Result<super::target::Got, super::target::Failure>) {
-        let Ok(super::target::Got { sha256: Some(digest), .. }) = outcome else { return };
-        if self.digests.len() >= DIGESTS_MAX {
-            self.digests.clear();
-        }
-        let first = *self.digests.entry((key.clone(), part)).or_insert(*digest);
-        if first != *digest {
-            let reason = format!("it holds {} and another edge holds {}", digest.hex(), first.hex());
-            *outcome = Err(super::target::Failure { reason, is_final: true });
-        }
-    }
-
-    fn journal_changes(&mut self, changed: &[(String, Key)]) -> io::Result<()> {
-        let mut records: Vec<Record> = changed.iter().filter_map(|(edge, key)| self.record(edge, key)).collect();
-        let edges: std::collections::BTreeSet<&String> = changed.iter().map(|(edge, _)| edge).collect();
-        records.extend(edges.into_iter().filter_map(|edge| self.spent_record(edge)));
-        self.journal.write(&records)
-    }
-
-    fn spent_record(&self, edge: &str) -> Option<Record> {
-        self.spent.get(edge).map(|&(day, bytes)| Record::Spent { edge: edge.to_owned(), day, bytes })
-    }
-
-    fn record(&self, edge: &str, key: &Key) -> Option<Record> {
-        let lane = self.lanes.get(edge)?;
-        let edge = edge.to_owned();
-        Some(match (lane.unfinished(key), lane.dead_of(key)) {
-            (Some(job), _) => Record::Waits { edge, job },
-            (None, Some(dead)) => Record::Dead { edge, dead: dead.clone() },
-            (None, None) => Record::Done { edge, key: key.clone() },
-        })
-    }
-
-    fn rewrite(&mut self) -> io::Result<()> {
-        let mut records = Vec::new();
-        for (edge, lane) in &self.lanes {
-            records.extend(
-                lane.keys().chain(lane.dead().map(|dead| &dead.job.key)).filter_map(|key| self.record(edge, key)),
-            );
-            records.extend(self.spent_record(edge));
-        }
-        self.journal.rewrite(&records)
-    }
-}
-
-/// Edges that are no longer configured are forgotten.
-fn state_apply(lanes: &mut BTreeMap<String, Lane>, spent: &mut BTreeMap<String, (u64, u64)>, record: Record) {
-    match record {
-        Record::Waits { edge, job } => {
-            if let Some(lane) = lanes.get_mut(&edge) {
-                lane.forget(&job.key);
-                lane.insert(job);
-            }
-        }
-        Record::Done { edge, key } => {
-            if let Some(lane) = lanes.get_mut(&edge) {
-                lane.forget(&key);
-            }
-        }
-        Record::Dead { edge, dead } => {
-            if let Some(lane) = lanes.get_mut(&edge) {
-                lane.bury(dead);
-            }
-        }
-        Record::Spent { edge, day, bytes } => {
-            spent.insert(edge, (day, bytes));
-        }
-    }
-}
-
-/// What was given up, by edge, as the journal has it; for who only reads.
-///
-/// # Errors
-/// When the journal is there and cannot be read.
-pub(crate) fn dead_letters(folder: &Path) -> io::Result<Vec<(String, Dead)>> {
-    let text = match std::fs::read(folder.join(JOURNAL)) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let mut dead = BTreeMap::new();
-    for record in text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()) {
-        match record {
-            Record::Dead { edge, dead: one } => {
-                dead.insert((edge, one.job.key.clone()), one);
-            }
-            Record::Waits { edge, job: Job { key, .. } } | Record::Done { edge, key } => {
-                dead.remove(&(edge, key));
-            }
-            Record::Spent { .. } => {}
-        }
-    }
-    Ok(dead.into_iter().map(|((edge, _), dead)| (edge, dead)).collect())
-}
-
-/// Asks whoever has the queue, or will have it, to try again what the search finds.
-///
-/// # Errors
-/// When the folder cannot be written.
-pub(crate) fn request_retry(folder: &Path, search: &Search) -> io::Result<()> {
-    let folder = folder.join(RETRY);
-    std::fs::create_dir_all(&folder)?;
-    let mut file = tempfile::Builder::new().suffix(".new").tempfile_in(&folder)?;
-    serde_json::to_writer(&mut file, &(&search.module, &search.cause))?;
-    let name = file.path().with_extension("json");
-    file.persist(name)?;
-    Ok(())
-}
-
-fn requests(folder: &Path) -> Vec<(PathBuf, Search)> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let paths =
-        entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "json"));
-    paths
-        .filter_map(|path| {
-            let (module, cause) = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
-            Some((path, Search { module, cause }))
-        })
-        .collect()
+fn artefacts_of(jobs: &[Job]) -> usize {
+    jobs.iter().map(|job| job.parts.count()).sum()
 }
 
 fn unix_ms(at: SystemTime) -> u64 {

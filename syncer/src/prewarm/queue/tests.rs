@@ -1,7 +1,11 @@
+use std::path::Path;
+
+use shared::digest::Digest;
+
 use super::*;
 use crate::prewarm::settings::PrewarmSettings;
 use crate::prewarm::target::{Failure, Got};
-use crate::prewarm::wanted::{Cause, CauseKind};
+use crate::prewarm::wanted::{Cause, CauseKind, Parts};
 
 fn wanted(name: &str, parts: Parts) -> Wanted {
     let key = format!("example.com/{name}@v1.0.0").parse().unwrap();
