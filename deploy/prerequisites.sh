@@ -35,6 +35,7 @@ prometheus|promtool|checks the recording and alert rules
 postgresql|/usr/lib/postgresql|several centers on one database; tests start clusters of their own
 nodejs|node|runs the emulation of Azure's blobs
 npm|npm|installs it
+systemd|systemd-analyze|checks the units of systemd
 xfsprogs|mkfs.xfs|a disk whose state at any instant can be copied, for losses of power
 P
     ;;

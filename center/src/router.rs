@@ -13,7 +13,9 @@ use http::Uri;
 use crate::app::App;
 use crate::envelope::envelop;
 use crate::error::{Failure, READ_METHODS};
-use crate::handlers::{catalog, changes, detail, intake, manifest, module, oversight, status, upkeep, webhook};
+use crate::handlers::{
+    catalog, changes, detail, intake, manifest, module, oversight, refresh, status, upkeep, webhook,
+};
 
 /// The routes of the listener for figures.
 pub(crate) fn figures(app: &Arc<App>) -> Router {
@@ -35,6 +37,7 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
         // Administration.
         .route("/api/v1/repos", get(status::repositories))
         .route("/api/v1/repos/{repository}/changes", get(changes::changes))
+        .route("/api/v1/repos/{repository}/refresh", post(refresh::refresh).fallback(async || Failure::Method("POST")))
         .route("/api/v1/repos/{repository}/webhook", post(webhook::webhook))
         .route("/api/v1/repos/{repository}/manifest", get(manifest::root))
         .route("/api/v1/repos/{repository}/manifest/{bucket}", get(manifest::bucket))

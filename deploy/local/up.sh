@@ -147,8 +147,9 @@ await syncer "$syncer_pid" "$data/syncer.announce"
 await syncer "$syncer_pid" "http://$(announced syncer admin)/readyz"
 
 jq -n --arg edge "$edge_url" --arg edge_admin "$edge_admin_url" --arg center "$center_url" --arg token_file "$token_file" \
+  --arg syncer_admin "http://$(announced syncer admin)" \
   --argjson e "$edge_pid" --argjson c "$center_pid" --argjson s "$syncer_pid" \
-  '{edge: $edge, edge_admin: $edge_admin, center: $center, goproxy: $edge, token_file: $token_file, pids: {edge: $e, center: $c, syncer: $s}}' \
+  '{edge: $edge, edge_admin: $edge_admin, center: $center, syncer_admin: $syncer_admin, goproxy: $edge, token_file: $token_file, pids: {edge: $e, center: $c, syncer: $s}}' \
   >"$data/run.json.new"
 mv "$data/run.json.new" "$data/run.json"
 
@@ -162,11 +163,15 @@ if [ -n "$tls" ]; then
 fi
 say "  publish:  curl -u :\$(cat $token_file) -T module.zip $center_url/api/go/golang-local/<module>/@v/<version>.zip"
 say "  metrics:  $edge_admin_url/metrics"
+say "  edges:    MODTIER_SYNCER_CENTER=$center_url MODTIER_SYNCER_EDGES=$edge_admin_url $bin/modtier-syncer watch"
 say "  data:     $data (kept), logs in $data/log"
 if [ "${1:-}" = --sample ]; then
   # The proxy stays up when the sample fails: an upstream that cannot be reached is no reason to stop.
   "$here/sample.sh" "$edge_url" "${authority:-}" || say "the sample download failed; the proxy goes on (is the upstream reachable?)"
 fi
+say "how far the edge is, and what it is asked for:"
+env "${environment[@]}" "$bin/modtier-syncer" status | sed 's/^/  /' || true
+env "${environment[@]}" "$bin/modtier-syncer" hot -n 5 | sed 's/^/  /' || true
 say "Ctrl-C stops it"
 
 # The first child that ends ends all.

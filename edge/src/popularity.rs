@@ -103,6 +103,24 @@ impl Popularity {
         sketch.hottest(count).into_iter().map(|(module, tracked)| tracked.describe(module)).collect()
     }
 
+    /// How often each module was asked for since this was last called, the most asked ones, at most `count`. For one caller.
+    pub(crate) fn take_untold(&self, count: usize) -> Vec<(ModulePath, u64)> {
+        let mut sketch = self.sketch.lock();
+        let now = Instant::now();
+        for lane in &self.lanes {
+            lane.lock().merge_into(&mut sketch, now);
+        }
+        let mut all: Vec<_> = sketch
+            .modules
+            .iter_mut()
+            .map(|(module, tracked)| (module.clone(), std::mem::take(&mut tracked.untold)))
+            .filter(|(_, untold)| *untold > 0)
+            .collect();
+        all.sort_by(|(a, x), (b, y)| y.cmp(x).then_with(|| a.cmp(b)));
+        all.truncate(count);
+        all
+    }
+
     /// Sets the figures.
     pub(crate) fn export(&self) {
         drop(self.hot_modules(0));
@@ -143,6 +161,8 @@ struct Sketch {
 struct Tracked {
     count: u64,
     overcount: u64,
+    /// Requests that Redis was not told of.
+    untold: u64,
     latency: Latency,
 }
 
@@ -190,6 +210,7 @@ impl Sketch {
 impl Tracked {
     fn add(&mut self, weight: u64, took: Duration) {
         self.count += weight;
+        self.untold += weight;
         self.latency.add(took);
     }
 
@@ -246,6 +267,8 @@ fn lane_index() -> usize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn module(number: usize) -> ModulePath {
@@ -298,6 +321,47 @@ mod tests {
         assert_eq!(sketch.hottest(9).len(), 1);
         sketch.age(start + HALF_LIFE * 3);
         assert!(sketch.hottest(9).is_empty());
+    }
+
+    proptest! {
+        /// The paper's bounds: a count is never too low, too high by its overcount at most, which is at most the whole over the number
+        /// of places; and whatever was asked for more often than that is there.
+        #[test]
+        fn the_sketch_keeps_its_bounds(
+            asked in prop::collection::vec((0..4_usize, 0..1000_usize, 1..4_u64), 1..3000)
+        ) {
+            let mut sketch = Sketch::new(Instant::now());
+            let mut truth: HashMap<ModulePath, u64> = HashMap::new();
+            let mut total = 0;
+            for (skew, number, weight) in asked {
+                // A few modules of many are asked for most.
+                let module = module(number >> (skew * 3));
+                sketch.add(&module, weight, Duration::ZERO);
+                *truth.entry(module).or_default() += weight;
+                total += weight;
+            }
+            let bound = total / TRACKED as u64;
+            prop_assert!(sketch.modules.len() <= TRACKED);
+            for (module, tracked) in &sketch.modules {
+                let count = truth[module];
+                prop_assert!(tracked.count >= count && tracked.count - tracked.overcount <= count, "{module}: {count}");
+                prop_assert!(tracked.overcount <= bound, "{module}: {} > {bound}", tracked.overcount);
+            }
+            for (module, count) in truth {
+                prop_assert!(count <= bound || sketch.modules.contains_key(&module), "{module} was lost");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_told_is_told_once() {
+        let popularity = Popularity::new();
+        (0..3).for_each(|_| popularity.note(&module(7001), Duration::ZERO));
+        popularity.note(&module(7002), Duration::ZERO);
+        assert_eq!(popularity.take_untold(9), [(module(7001), 3), (module(7002), 1)]);
+        popularity.note(&module(7002), Duration::ZERO);
+        assert_eq!(popularity.take_untold(9), [(module(7002), 1)]);
+        assert_eq!(popularity.hot_modules(9).iter().map(|hot| hot.requests).collect::<Vec<_>>(), [3, 2]);
     }
 
     #[test]

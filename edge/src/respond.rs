@@ -57,6 +57,18 @@ impl XCache {
     /// How many there are.
     pub(crate) const COUNT: usize = 6;
 
+    /// All of them.
+    pub(crate) const ALL: [Self; Self::COUNT] =
+        [Self::Hit, Self::Miss, Self::Stale, Self::Revalidated, Self::Negative, Self::Bypass];
+
+    /// Whether the answer was here: a "not found" and a stale one are answers as well.
+    pub(crate) const fn is_hit(self) -> bool {
+        match self {
+            Self::Hit | Self::Stale | Self::Revalidated | Self::Negative => true,
+            Self::Miss | Self::Bypass => false,
+        }
+    }
+
     /// The header's value.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {

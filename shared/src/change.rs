@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -129,6 +130,9 @@ pub struct Change {
     pub kind: Kind,
     /// Unix seconds at which the center recorded the change.
     pub timestamp: u64,
+    /// The same in Unix milliseconds, for figures of the way to an edge; a center that is older does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp_ms: Option<u64>,
     /// The SHA-256 of the zip, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Digest>,
@@ -196,7 +200,7 @@ impl Change {
         members.insert("id".to_owned(), id.into());
         for (name, text) in fields {
             let value = match name {
-                "timestamp" | "schema" => {
+                "timestamp" | "timestamp_ms" | "schema" => {
                     let number: u64 = text.parse().map_err(|_| malformed(format!("{name} {text:?}: not a number")))?;
                     number.into()
                 }
@@ -208,12 +212,37 @@ impl Change {
         change.check_schema()
     }
 
+    /// When the center recorded the change, in Unix milliseconds: as exactly as the record says it.
+    pub fn recorded_ms(&self) -> u64 {
+        self.timestamp_ms.unwrap_or_else(|| self.timestamp.saturating_mul(1000))
+    }
+
     /// Refuses a record of a form this build does not know.
     pub fn check_schema(self) -> Result<Self, ChangeError> {
         if self.schema > SCHEMA {
             return Err(ChangeError::UnknownSchema { id: self.id.to_string(), schema: self.schema });
         }
         Ok(self)
+    }
+}
+
+/// What a record that this build cannot read may mean at most: anything may have changed.
+pub fn anything_changed(id: ChangeId, repo: &str) -> Change {
+    Change {
+        id,
+        repo: repo.to_owned(),
+        event_type: EventType::Update,
+        module_id: String::new(),
+        version: None,
+        kind: Kind::All,
+        timestamp: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+        timestamp_ms: None,
+        sha256: None,
+        h1: None,
+        origin: None,
+        reason: "unreadable record".to_owned(),
+        schema: SCHEMA,
+        traceparent: None,
     }
 }
 
@@ -230,6 +259,7 @@ mod tests {
             version: Some("v1.2.0".to_owned()),
             kind: Kind::Version,
             timestamp: 1_763_671_234,
+            timestamp_ms: Some(1_763_671_234_567),
             sha256: Some(Digest::of(b"zip")),
             h1: Some("h1:abc=".to_owned()),
             origin: Some("golang-local".to_owned()),
@@ -262,6 +292,17 @@ mod tests {
         assert!(fields.iter().all(|(name, _)| name != "id"));
         let borrowed = fields.iter().map(|(name, text)| (name.as_str(), text.as_str()));
         assert_eq!(Change::from_fields(&change.id.to_string(), borrowed), Ok(change));
+    }
+
+    #[test]
+    fn a_record_without_milliseconds_was_made_in_its_second() {
+        let change = sample();
+        assert_eq!(change.recorded_ms(), 1_763_671_234_567);
+        let older = Change { timestamp_ms: None, ..change };
+        assert_eq!(older.recorded_ms(), 1_763_671_234_000);
+        let line = serde_json::to_string(&older).unwrap();
+        assert!(!line.contains("timestamp_ms"), "{line}");
+        assert_eq!(serde_json::from_str::<Change>(&line).unwrap(), older);
     }
 
     #[test]

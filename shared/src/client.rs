@@ -1,6 +1,11 @@
 //! The HTTP client that the tiers speak to each other and to upstreams with.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use http::HeaderMap;
+use http::header::RETRY_AFTER;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
 
 /// What differs between the clients of the tiers.
 #[derive(Debug, Clone, Copy)]
@@ -52,8 +57,7 @@ impl std::fmt::Debug for TlsFiles {
 /// # Errors
 /// When the system's certificate store cannot be read, or the bytes are no PEM files of the right kind.
 pub fn http_client_with(options: ClientOptions, tls: &TlsFiles) -> Result<reqwest::Client, reqwest::Error> {
-    // A second installation in the same process is refused, and the first one serves as well.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    crate::tls::install_provider();
     let redirects = match options.redirects_max {
         0 => reqwest::redirect::Policy::none(),
         max => reqwest::redirect::Policy::limited(max),
@@ -74,4 +78,31 @@ pub fn http_client_with(options: ClientOptions, tls: &TlsFiles) -> Result<reqwes
         .tcp_nodelay(true)
         .pool_idle_timeout(Duration::from_mins(1))
         .build()
+}
+
+/// How long an answer asks to be left alone: `Retry-After`, in seconds or until a date.
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = SystemTime::from(OffsetDateTime::parse(text, &Rfc2822).ok()?);
+    Some(at.duration_since(SystemTime::now()).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let of = |text: &str| retry_after(&HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]));
+        assert_eq!(of(" 7 "), Some(Duration::from_secs(7)));
+        assert_eq!(of("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
+        let at = OffsetDateTime::now_utc() + Duration::from_mins(2);
+        let wait = of(&at.format(&Rfc2822).unwrap().replace("+0000", "GMT")).unwrap();
+        assert!((110..=120).contains(&wait.as_secs()), "{wait:?}");
+        assert_eq!(of("soon"), None);
+        assert_eq!(retry_after(&HeaderMap::new()), None);
+    }
 }

@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod artefact;
+pub mod backoff;
 pub mod change;
 pub mod cli;
 pub mod client;
@@ -15,7 +16,10 @@ pub mod module;
 pub mod pace;
 pub mod pieces;
 pub mod progress;
+pub mod redis;
 pub mod reload;
 pub mod request;
+pub mod sync;
+pub mod table;
 pub mod telemetry;
 pub mod tls;

@@ -107,6 +107,11 @@ impl Tls {
     }
 }
 
+/// Has clients of this process use ring. A second installation is refused, and the first one serves as well.
+pub fn install_provider() {
+    let _ = ring::default_provider().install_default();
+}
+
 /// Whether the client chose HTTP/2.
 pub fn is_http2<S>(stream: &TlsStream<S>) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(b"h2")

@@ -1,9 +1,17 @@
 //! The syncer's settings: each is declared once here, with its meaning, its default and its type.
 
+use std::path::PathBuf;
+
 use reqwest::Url;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use shared::config::Period;
+use shared::redis::RedisSettings;
+use shared::sync::{Keep, RelaySettings};
 use shared::telemetry::LogConfig;
+
+use crate::prewarm::PrewarmSettings;
+use crate::watch::WatchSettings;
 
 /// Settings of `modtier-syncer`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -17,23 +25,77 @@ pub(crate) struct Config {
     pub(crate) repository: String,
     /// Redis, where the changes go. Without it the edges follow the center's feed and nothing is relayed.
     pub(crate) redis: RedisSettings,
-    /// Base URLs of the edges' administration listeners, to see how far each is. With Redis and none named here, the
-    /// edges' heartbeats in Redis are read instead.
+    /// How much the stream in Redis keeps.
+    pub(crate) trimming: RelayTrimming,
+    /// Base URLs of the edges' administration listeners, to see how far each is. Edges that are not named here are known by their
+    /// heartbeats, where there is Redis.
     pub(crate) edges: Vec<String>,
-    /// GOPROXY URLs of the edges that `once` warms.
+    /// Token with the grant `admin` for edges whose administration listener asks for one.
+    pub(crate) edges_token: String,
+    /// File with that token.
+    pub(crate) edges_token_file: PathBuf,
+    /// GOPROXY URLs of the edges that `once` and `prewarm FILE` warm; also who is pre-warmed where no administration is named.
     pub(crate) goproxy: Vec<String>,
-    /// Modules that `once` fetches at one time through each edge.
+    /// Modules that are fetched at one time through each GOPROXY.
     pub(crate) concurrency: usize,
+    /// Looking for new versions of the modules that are asked for most.
+    pub(crate) watch: WatchSettings,
+    /// What is kept warm at the edges.
+    pub(crate) prewarm: PrewarmSettings,
     /// How the syncer logs.
     pub(crate) log: LogConfig,
 }
 
-/// Where Redis is.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+/// How the stream in Redis is kept small.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct RedisSettings {
-    /// `redis://[user:password@]host:port/[database]`; empty: no Redis.
-    pub(crate) url: String,
+pub(crate) struct RelayTrimming {
+    /// Changes that the stream keeps where every edge has read them; the center's log keeps older ones.
+    pub(crate) entries: u64,
+    /// Changes that the stream keeps at most for an edge that lives and is slow. At about 500 bytes each they bound Redis's memory.
+    pub(crate) entries_max: u64,
+    /// Changes older than this go, unless an edge that lives has yet to read them.
+    pub(crate) age: Period,
+    /// How long the consumer group of an edge that gives no sign of life is kept.
+    pub(crate) groups: Period,
+    /// How often all this is looked at.
+    pub(crate) every: Period,
+}
+
+impl Default for RelayTrimming {
+    fn default() -> Self {
+        let (keep, settings) = (Keep::default(), RelaySettings::default());
+        Self {
+            entries: keep.entries,
+            entries_max: keep.entries_max,
+            age: Period::secs(keep.age.as_secs()),
+            groups: Period::secs(keep.group.as_secs()),
+            every: Period::secs(settings.tidy.as_secs()),
+        }
+    }
+}
+
+impl RelayTrimming {
+    fn check(&self) -> Result<(), String> {
+        if self.entries == 0 || self.entries_max < self.entries {
+            return Err("trimming.entries_max: it must be at least trimming.entries, and both above 0".into());
+        }
+        if self.every.get().is_zero() {
+            return Err("trimming.every: it must be longer than nothing".into());
+        }
+        Ok(())
+    }
+
+    /// The relay's times and bounds.
+    pub(crate) fn relay(&self) -> RelaySettings {
+        let keep = Keep {
+            entries: self.entries,
+            entries_max: self.entries_max,
+            age: self.age.get(),
+            group: self.groups.get(),
+        };
+        RelaySettings { tidy: self.every.get(), keep, ..RelaySettings::default() }
+    }
 }
 
 impl Default for Config {
@@ -43,9 +105,14 @@ impl Default for Config {
             center: "http://127.0.0.1:8081".into(),
             repository: "golang-virtual".into(),
             redis: RedisSettings::default(),
+            trimming: RelayTrimming::default(),
             edges: vec!["http://127.0.0.1:9091".into()],
+            edges_token: String::new(),
+            edges_token_file: PathBuf::new(),
             goproxy: vec!["http://127.0.0.1:3000".into()],
             concurrency: 8,
+            watch: WatchSettings::default(),
+            prewarm: PrewarmSettings::default(),
             log: LogConfig::default(),
         }
     }
@@ -64,8 +131,10 @@ impl Config {
         for (index, goproxy) in self.goproxy.iter().enumerate() {
             http_url(&format!("goproxy[{index}]"), goproxy)?;
         }
-        if let Some(url) = self.redis_url() {
-            redis::Client::open(url).map_err(|_| "redis.url: expected redis://host:port".to_owned())?;
+        self.redis.check()?;
+        self.trimming.check()?;
+        if !self.edges_token.is_empty() && !self.edges_token_file.as_os_str().is_empty() {
+            return Err("edges_token_file: edges_token is named as well".into());
         }
         if self.repository.is_empty()
             || !self.repository.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
@@ -75,12 +144,19 @@ impl Config {
         if !(1..=CONCURRENCY_MAX).contains(&self.concurrency) {
             return Err(format!("concurrency: {} is not between 1 and {CONCURRENCY_MAX}", self.concurrency));
         }
-        Ok(())
+        self.watch.check()?;
+        self.prewarm.check()
     }
 
-    /// Redis's URL, if there is one.
-    pub(crate) fn redis_url(&self) -> Option<&str> {
-        Some(self.redis.url.as_str()).filter(|url| !url.is_empty())
+    /// The token for the edges' administration listeners, if there is one.
+    pub(crate) fn token_for_edges(&self) -> Result<Option<String>, String> {
+        let file = &self.edges_token_file;
+        let token = if file.as_os_str().is_empty() {
+            self.edges_token.clone()
+        } else {
+            std::fs::read_to_string(file).map_err(|error| format!("edges_token_file: {}: {error}", file.display()))?
+        };
+        Ok(Some(token.trim().to_owned()).filter(|token| !token.is_empty()))
     }
 }
 
@@ -103,14 +179,34 @@ mod tests {
 
     #[test]
     fn a_wrong_setting_is_named_and_a_credential_is_not_shown() {
+        let watch = |watch| Config { watch, ..Config::default() };
         let wrong = [
             (Config { center: "center:8081".into(), ..Config::default() }, "center: "),
             (Config { center: "ftp://u:secret@h".into(), ..Config::default() }, "center: "),
             (Config { edges: vec!["http://a".into(), "secret".into()], ..Config::default() }, "edges[1]: "),
             (Config { goproxy: vec!["http://h/?secret".into()], ..Config::default() }, "goproxy[0]: "),
-            (Config { redis: RedisSettings { url: "secret".into() }, ..Config::default() }, "redis.url: "),
+            (
+                Config {
+                    redis: RedisSettings { url: "secret".into(), ..RedisSettings::default() },
+                    ..Config::default()
+                },
+                "redis.url: ",
+            ),
+            (
+                Config { trimming: RelayTrimming { entries_max: 5, ..RelayTrimming::default() }, ..Config::default() },
+                "trimming.entries_max: ",
+            ),
+            (
+                Config { edges_token: "secret".into(), edges_token_file: "f".into(), ..Config::default() },
+                "edges_token_file: ",
+            ),
             (Config { repository: "a/b".into(), ..Config::default() }, "repository: "),
             (Config { concurrency: 0, ..Config::default() }, "concurrency: "),
+            (
+                watch(WatchSettings { interval_max: Period::secs(1), ..WatchSettings::default() }),
+                "watch.interval_min: ",
+            ),
+            (watch(WatchSettings { rate_per_minute: 0, ..WatchSettings::default() }), "watch.rate_per_minute: "),
         ];
         for (config, key) in wrong {
             let error = config.check().unwrap_err();

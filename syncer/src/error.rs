@@ -4,6 +4,9 @@ use std::io;
 use std::path::PathBuf;
 
 use shared::change::ChangeId;
+use shared::sync::RelayEnd;
+
+use crate::prewarm::PrewarmError;
 
 /// One line for the operator: what is wrong and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +30,9 @@ pub(crate) enum SyncerError {
     /// Signals cannot be received.
     #[error("cannot watch for signals: {0}")]
     Signal(io::Error),
+    /// A setting cannot be used.
+    #[error("{0}")]
+    Setting(String),
     /// The HTTP client cannot be made.
     #[error("cannot make an HTTP client: {0}")]
     Client(reqwest::Error),
@@ -52,7 +58,19 @@ pub(crate) enum SyncerError {
         /// What Redis said.
         message: String,
     },
+    /// What is to be kept warm cannot be.
+    #[error(transparent)]
+    Prewarm(#[from] PrewarmError),
     /// The admin listener ended.
     #[error("admin listener: {0}")]
     Serve(io::Error),
+}
+
+impl From<RelayEnd> for SyncerError {
+    fn from(end: RelayEnd) -> Self {
+        match end {
+            RelayEnd::Foreign { stream, stream_id, head } => Self::ForeignStream { stream, stream_id, head },
+            RelayEnd::NotAStream { stream, message } => Self::NotAStream { stream, message },
+        }
+    }
 }

@@ -1,25 +1,33 @@
-//! `modtier-syncer`: carries the center's changes to Redis, warms edges, and watches how far each edge is.
+//! `modtier-syncer`: carries the center's changes to Redis, finds new versions upstream, warms edges, and watches how far each edge is.
 
 mod admin;
-mod backoff;
+mod cli;
 mod config;
 mod daemon;
+mod edges;
 mod error;
 mod feed;
+mod fleet;
 mod metrics;
 mod oversee;
+mod popularity;
 mod prewarm;
-mod relay;
 mod stream;
 mod url;
+mod watch;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use shared::cli::{CommonArgs, EXIT_DONE, EXIT_FAILED, EXIT_USAGE, fail, run_checked};
 
+use crate::cli::hot::Hot;
+use crate::cli::live::Live;
+use crate::cli::once::Once;
+use crate::cli::replay::Replay;
+use crate::cli::status::Status;
 use crate::config::Config;
+use crate::error::SyncerError;
 
 /// The name in variables (`MODTIER_SYNCER_…`) and messages.
 const BINARY: &str = "syncer";
@@ -36,23 +44,20 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run for good: relay changes to Redis, oversee the edges
+    /// Run for good: relay changes to Redis, look upstream for new versions, oversee the edges
     Run,
-    /// Do one thing and exit, for cron: 0 done, 1 partly, 2 nothing done or bad input
+    /// Do all that once and exit, for cron: 0 done, 1 partly, 2 nothing done or bad input
     Once(Once),
-}
-
-#[derive(Debug, clap::Args)]
-struct Once {
-    /// Warm everything that this go.sum names
-    #[arg(long, value_name = "FILE")]
-    go_sum: PathBuf,
-    /// GOPROXY URLs to warm through, instead of the configured ones
-    #[arg(long, value_name = "URL", num_args = 1..)]
-    through: Vec<String>,
-    /// Modules that are fetched at one time, instead of the configured number
-    #[arg(long, value_name = "N")]
-    concurrency: Option<usize>,
+    /// Show how far every edge is: 0 all are in step, 1 some are not, 2 nobody could be asked
+    Status(Status),
+    /// Show that again and again, or a line for each change where there is no terminal
+    Watch(Live),
+    /// Show the modules that are asked for most, over all edges
+    Hot(Hot),
+    /// Have edges apply once more what follows a record: 0 all did, 1 some did, 2 none did
+    Replay(Replay),
+    /// Warm the edges with what files or the configured sources ask for, or look at what was warmed
+    Prewarm(prewarm::PrewarmArgs),
 }
 
 fn main() -> ExitCode {
@@ -63,7 +68,11 @@ fn main() -> ExitCode {
         Err(error) => return fail(BINARY, EXIT_USAGE, &error),
     };
     let Some(command) = args.command else {
-        return fail(BINARY, EXIT_USAGE, &"say what to do: run, or once --go-sum FILE (--help shows more)");
+        return fail(
+            BINARY,
+            EXIT_USAGE,
+            &"say what to do: run, once, status, watch, hot, replay or prewarm (--help shows more)",
+        );
     };
     let _log = shared::telemetry::init(config.log.format, &config.log.level);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -76,7 +85,8 @@ fn main() -> ExitCode {
                 Ok(()) => ExitCode::from(EXIT_DONE),
                 Err(error) => fail(BINARY, EXIT_FAILED, &error),
             },
-            Command::Once(once) => once_code(config, once).await,
+            Command::Prewarm(args) => prewarm::run_command(config, args).await,
+            errand => do_errand(config, errand).await,
         }
     });
     // A blocking task (a zip being verified) is not waited for: it only reads a temporary file.
@@ -84,25 +94,40 @@ fn main() -> ExitCode {
     code
 }
 
-async fn once_code(mut config: Config, once: Once) -> ExitCode {
-    if !once.through.is_empty() {
-        config.goproxy = once.through;
-    }
-    if let Some(concurrency) = once.concurrency {
-        config.concurrency = concurrency;
-    }
-    if let Err(error) = config.check() {
-        return fail(BINARY, EXIT_USAGE, &error);
+/// What ends by itself, or by a signal.
+async fn do_errand(mut config: Config, errand: Command) -> ExitCode {
+    if let Command::Once(once) = &errand {
+        if !once.through.is_empty() {
+            config.goproxy.clone_from(&once.through);
+        }
+        config.concurrency = once.concurrency.unwrap_or(config.concurrency);
+        if let Err(error) = config.check() {
+            return fail(BINARY, EXIT_USAGE, &error);
+        }
     }
     let stop = match daemon::stop_signal() {
         Ok(stop) => stop,
         Err(error) => return fail(BINARY, EXIT_FAILED, &error),
     };
+    let is_endless = matches!(errand, Command::Watch(_));
+    let work = async {
+        match &errand {
+            // They have been run, or are no errand.
+            Command::Run | Command::Prewarm(_) => Ok::<_, SyncerError>(EXIT_USAGE),
+            Command::Once(once) => once.run(&config).await,
+            Command::Status(status) => status.run(&config).await,
+            Command::Watch(live) => live.run(&config).await,
+            Command::Hot(hot) => hot.run(&config).await,
+            Command::Replay(replay) => replay.run(&config).await,
+        }
+    };
     tokio::select! {
-        result = prewarm::run(&config, &once.go_sum) => match result {
+        result = work => match result {
             Ok(code) => ExitCode::from(code),
             Err(error) => fail(BINARY, EXIT_USAGE, &error),
         },
-        () = stop => fail(BINARY, EXIT_FAILED, &"stopped before it was done"),
+        () = stop => {
+            if is_endless { ExitCode::from(EXIT_DONE) } else { fail(BINARY, EXIT_FAILED, &"stopped before it was done") }
+        }
     }
 }

@@ -1,5 +1,5 @@
 //! `go mod download` of the closure of k8s.io/client-go: from an origin that is 50 ms away, through a cold edge before it, and
-//! through a warm one. Prints markdown.
+//! through a warm one; and how long the syncer takes to make an edge warm. Prints markdown.
 //!
 //! The closure is fetched once from the machine's own GOPROXY and kept below the user's cache folder; after that no network is
 //! needed. The edge is the one that was built beside this program.
@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use modtier_tests::{GoClient, LoneEdge, Origin, public_mirror};
+use modtier_tests::{GoClient, LoneEdge, Origin, command_line, public_mirror};
 
 const LATENCY: Duration = Duration::from_millis(50);
 const MODULE: &str = "k8s.io/client-go@v0.34.1";
@@ -58,6 +58,27 @@ impl Closure {
         (count, size)
     }
 
+    /// How long the syncer takes from reading the go.mod until the edge holds all of it; what it says.
+    async fn prewarm(&self, edge: &LoneEdge, center: &Origin) -> (Duration, String) {
+        let folder = tempfile::tempdir().expect("the temporary directory is writable");
+        let project = folder.path().join("project");
+        std::fs::create_dir(&project).expect("the temporary directory is writable");
+        for name in ["go.mod", "go.sum"] {
+            std::fs::copy(self.folder.join(name), project.join(name)).expect("the closure is readable");
+        }
+        let mut command = command_line("syncer");
+        command.arg("prewarm").env("MODTIER_SYNCER_LOG_LEVEL", "error");
+        command.env("MODTIER_SYNCER_CENTER", center.url()).env("MODTIER_SYNCER_EDGES", edge.admin_url());
+        command.env("MODTIER_SYNCER_PREWARM_DIRECTORIES", &project);
+        command.env("MODTIER_SYNCER_PREWARM_STATE_DIR", folder.path().join("state"));
+        let begun = Instant::now();
+        let output = tokio::task::spawn_blocking(move || command.output()).await.expect("it does not panic");
+        let took = begun.elapsed();
+        let output = output.expect("the syncer is built beside this program");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        (took, String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
     /// How long a developer with an empty module cache waits.
     async fn download(&self, goproxy: &str) -> Duration {
         let go = GoClient::new(goproxy);
@@ -102,5 +123,26 @@ async fn main() {
             "| {round} | {:.2} s | {:.2} s | {:.2} s | {} | {} | {} |",
             took[0].0, took[1].0, took[2].0, took[0].1, took[1].1, took[2].1
         );
+    }
+    prewarmed(&closure, &origin, rounds).await;
+}
+
+/// The syncer against one client, each at a cold edge; and the first client of the edge that the syncer made warm.
+async fn prewarmed(closure: &Closure, origin: &Origin, rounds: usize) {
+    println!("\n### Pre-warming the closure of {MODULE}, origin at 50 ms\n");
+    println!(
+        "| round | one client, cold edge | pre-warm, cold edge | then one client | requests at the origin for that | pre-warm again | what was sent |\n|---|---|---|---|---|---|---|"
+    );
+    for round in 1..=rounds {
+        let cold = LoneEdge::before(&[origin]).start().await;
+        let client = closure.download(&cold.goproxy()).await;
+        let edge = LoneEdge::before(&[origin]).start().await;
+        let (prewarm, sent) = closure.prewarm(&edge, origin).await;
+        origin.forget();
+        let warm = closure.download(&edge.goproxy()).await;
+        let missed = origin.asked("/@").len();
+        let (again, _) = closure.prewarm(&edge, origin).await;
+        let seconds = [client, prewarm, warm, again].map(|took| format!("{:.2} s", took.as_secs_f64()));
+        println!("| {round} | {} | {} | {} | {missed} | {} | {sent} |", seconds[0], seconds[1], seconds[2], seconds[3]);
     }
 }

@@ -86,6 +86,11 @@ impl LoneEdge {
         Web::new(&self.address)
     }
 
+    /// `http://host:port` of its admin listener.
+    pub fn admin_url(&self) -> &str {
+        &self.admin
+    }
+
     /// Requests to its admin listener.
     pub fn admin_web(&self) -> Web {
         Web::new(&self.admin)

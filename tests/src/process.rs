@@ -47,6 +47,16 @@ impl ProcessSpec {
         Self { name: name.to_owned(), program, args: Vec::new(), env: Vec::new(), dir: dir.to_owned() }
     }
 
+    /// The same under another name, with a log and an announcement of its own.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        let (old, new) = (self.announcement().display().to_string(), name.to_owned());
+        self.name = new;
+        let own = self.announcement().display().to_string();
+        self.args.iter_mut().filter(|arg| **arg == old).for_each(|arg| arg.clone_from(&own));
+        self
+    }
+
     /// Adds an argument.
     #[must_use]
     pub fn arg(mut self, arg: &str) -> Self {
@@ -79,6 +89,16 @@ impl ProcessSpec {
         self.env.push((name.to_owned(), value.to_owned()));
     }
 
+    /// Has a binary of ours announce itself.
+    #[must_use]
+    pub(crate) fn announcing(self) -> Self {
+        if self.args.iter().any(|arg| arg == "--announce") {
+            return self;
+        }
+        let file = self.announcement().display().to_string();
+        self.arg("--announce").arg(&file)
+    }
+
     fn log(&self) -> PathBuf {
         self.dir.join(format!("{}.log", self.name))
     }
@@ -109,12 +129,8 @@ impl Process {
     }
 
     /// Starts a binary of ours with `--announce` and waits until it has bound everything.
-    pub(crate) async fn spawn_announced(mut spec: ProcessSpec) -> (Self, Announcement) {
-        if !spec.args.iter().any(|arg| arg == "--announce") {
-            let file = spec.announcement().display().to_string();
-            spec = spec.arg("--announce").arg(&file);
-        }
-        let mut process = Self::spawn(spec);
+    pub(crate) async fn spawn_announced(spec: ProcessSpec) -> (Self, Announcement) {
+        let mut process = Self::spawn(spec.announcing());
         let announcement = process.announced().await;
         (process, announcement)
     }

@@ -20,14 +20,25 @@ impl RedisServer {
     /// # Panics
     /// When redis-server is not installed or does not come up: no test is skipped for want of it.
     pub async fn start(dir: &Path) -> Self {
+        Self::start_with(dir, |_| Vec::new()).await
+    }
+
+    /// One with more words on its command line, made for its port.
+    ///
+    /// # Panics
+    /// As [`RedisServer::start`].
+    pub async fn start_with(dir: &Path, more: impl Fn(u16) -> Vec<String>) -> Self {
         // Redis takes port 0 for "none", so a free port is asked of the kernel; should another take it first, ask again.
         for _ in 0..5 {
             let port = free_port();
-            let spec = ProcessSpec::new("redis", "redis-server".into(), dir)
+            let mut spec = ProcessSpec::new("redis", "redis-server".into(), dir)
                 .arg("--port")
                 .arg(&port.to_string())
                 .args(&["--bind", "127.0.0.1", "--appendonly", "yes", "--appendfsync", "always", "--save", "", "--dir"])
                 .arg(&dir.display().to_string());
+            for word in more(port) {
+                spec = spec.arg(&word);
+            }
             let mut server = Self { process: Process::spawn(spec), port };
             if server.comes_up().await {
                 return server;
@@ -41,13 +52,30 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Runs a command and returns its answer.
+    ///
+    /// # Panics
+    /// When the server does not answer, or refuses.
+    pub async fn run<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+        let mut command = redis::cmd(words[0]);
+        let answer = command.arg(&words[1..]).query_async(&mut self.connect().await).await;
+        answer.unwrap_or_else(|error| panic!("{}: {error}", words.join(" ")))
+    }
+
     /// A connection.
     ///
     /// # Panics
     /// When the server does not answer.
     pub async fn connect(&self) -> redis::aio::MultiplexedConnection {
         let client = redis::Client::open(self.url()).expect("the URL is well formed");
-        client.get_multiplexed_async_connection().await.expect("redis-server answers")
+        // The client's default of half a second is too short for a machine that compiles beside.
+        let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(10)));
+        client.get_multiplexed_async_connection_with_config(&config).await.expect("redis-server answers")
     }
 
     /// kill -9.
@@ -69,6 +97,24 @@ impl RedisServer {
         assert!(self.comes_up().await, "redis-server did not come up again");
     }
 
+    /// kill -9, and starts it again on the same port without its data.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn restart_empty(&mut self, dir: &Path) {
+        self.process.kill9();
+        std::fs::remove_dir_all(dir.join("appendonlydir")).expect("redis-server keeps its data there");
+        self.restart().await;
+    }
+
+    /// Runs a command. What it answers, and whether it answers at all, is of no interest.
+    pub async fn tell(&self, words: &[&str]) {
+        let client = redis::Client::open(self.url()).expect("the URL is well formed");
+        if let Ok(mut connection) = client.get_multiplexed_async_connection().await {
+            let _ = redis::cmd(words[0]).arg(&words[1..]).exec_async(&mut connection).await;
+        }
+    }
+
     async fn comes_up(&mut self) -> bool {
         let url = self.url();
         let mut alive = true;
@@ -86,7 +132,8 @@ impl RedisServer {
     }
 }
 
-fn free_port() -> u16 {
+/// A port that was free a moment ago, for a server that does not take port 0.
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     listener.local_addr().expect("a bound listener has an address").port()
 }

@@ -1,13 +1,14 @@
 //! The subcommands: serving, and what a person does from a shell.
 //!
 //! What is asked for goes to standard output, everything else to standard error. Exit codes: 0 done, 1 it could not be done,
-//! 2 called or configured wrongly.
+//! 2 called or configured wrongly, 3 published, but not visible on every edge in time.
 
 mod carry;
 mod client;
 mod doctor;
 mod publish;
 mod upkeep;
+mod visible;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -25,6 +26,9 @@ use crate::BINARY;
 use crate::egress::ConnectArguments;
 use crate::sealed::SealedArguments;
 use crate::token::TokenCommand;
+
+/// Published, but not visible on every edge in time.
+const EXIT_NOT_VISIBLE: u8 = 3;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -79,7 +83,7 @@ pub(crate) enum Errand {
 pub(crate) fn run(errand: Errand) -> ExitCode {
     let done = match errand {
         Errand::Token(command) => command.run(),
-        Errand::Publish(publish) => block_on(publish.run()),
+        Errand::Publish(publish) => return published(block_on(publish.run())),
         Errand::Export(export) => block_on(export.run()),
         Errand::Import(import) => block_on(import.run()),
         Errand::Gc(collect, config) => block_on(collect.run(config.as_deref())),
@@ -104,6 +108,17 @@ fn judge(examined: anyhow::Result<(String, bool)>) -> ExitCode {
             if is_well { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) }
         }
         Err(error) => fail(BINARY, EXIT_USAGE, &format_args!("{error:#}")),
+    }
+}
+
+/// The exit code of a publish that was to be visible on every edge.
+fn published(done: anyhow::Result<(String, bool)>) -> ExitCode {
+    match done {
+        Ok((printed, is_visible)) => {
+            let _ = std::io::stdout().lock().write_all(printed.as_bytes());
+            if is_visible { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_VISIBLE) }
+        }
+        Err(error) => fail(BINARY, EXIT_FAILED, &format_args!("{error:#}")),
     }
 }
 

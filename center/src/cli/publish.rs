@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use reqwest::{Body, Method};
+use reqwest::{Body, Method, Url};
 use serde::Deserialize;
+use shared::config::Period;
 use tokio_util::io::ReaderStream;
 
 use super::client::{Client, Credential};
+use super::visible;
 use crate::pack::{Order, Packed, Revision, pack};
 
 /// What is read of the file at once, in bytes.
@@ -40,6 +42,12 @@ pub(crate) struct Publish {
     /// Keep the zip in this file
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Then wait, for this long at most, until every edge has it; exit with 3 if not all have
+    #[arg(long, value_name = "TIME", conflicts_with = "dry_run")]
+    wait_edges: Option<Period>,
+    /// The syncer's administration, which knows the edges
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9093", requires = "wait_edges")]
+    syncer: Url,
     /// Say what was left out, and why
     #[arg(long, short)]
     verbose: bool,
@@ -56,8 +64,8 @@ struct Receipt {
 }
 
 impl Publish {
-    /// Does it; returns the two lines that the version has in a go.sum.
-    pub(super) async fn run(self) -> anyhow::Result<String> {
+    /// Does it; returns the two lines that the version has in a go.sum, and whether it is visible wherever that was waited for.
+    pub(super) async fn run(self) -> anyhow::Result<(String, bool)> {
         // Before the work: what cannot be sent need not be packed.
         let client = self.to.as_deref().map(|to| self.client(to)).transpose()?;
         let revision = match &self.rev {
@@ -81,8 +89,24 @@ impl Publish {
             }
             None => eprintln!("{}@{} would be published ({size})", packed.module, packed.version),
         }
+        let is_visible = self.is_visible().await;
         let Packed { module, version, summary, .. } = &packed;
-        Ok(format!("{module} {version} {}\n{module} {version}/go.mod {}\n", summary.h1, summary.gomod_h1))
+        Ok((format!("{module} {version} {}\n{module} {version}/go.mod {}\n", summary.h1, summary.gomod_h1), is_visible))
+    }
+
+    /// Waits, if that is wanted. What is published is published, whatever comes of it here.
+    async fn is_visible(&self) -> bool {
+        let Some(limit) = self.wait_edges else { return true };
+        match visible::wait(&self.syncer, limit.get()).await {
+            Ok(visible) => {
+                eprintln!("{visible}");
+                visible.is_everywhere()
+            }
+            Err(error) => {
+                eprintln!("published, but it is not known on which edges it is visible: {error:#}");
+                false
+            }
+        }
     }
 
     fn client(&self, to: &str) -> anyhow::Result<Client> {

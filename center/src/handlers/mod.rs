@@ -11,6 +11,7 @@ pub(crate) mod oversight;
 mod pages;
 mod parameters;
 mod publish;
+pub(crate) mod refresh;
 pub(crate) mod status;
 mod sumdb;
 pub(crate) mod upkeep;

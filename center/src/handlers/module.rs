@@ -108,12 +108,10 @@ async fn read(app: &App, repository: &Repository, asked: &ModuleRequest, request
     let headers = &request.headers;
     let held_only =
         headers.get(DISABLE_MODULE_FETCH).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"));
-    if asked.artefact.is_mutable() {
-        catch_up(app, repository, headers).await?;
-    }
+    catch_up(app, repository, headers).await?;
     let must_be_complete =
         request.method == Method::HEAD || request.version < Version::HTTP_11 || needs_the_digest(headers);
-    let answer = fetch(repository, asked, FetchOptions { held_only }, must_be_complete).await?;
+    let answer = fetch(repository, asked, FetchOptions { held_only, revalidate: false }, must_be_complete).await?;
     app.metrics.found(repository.name(), asked.artefact.kind(), answer.cache.as_str());
     if let Artefact::Zip(version) = &asked.artefact
         && request.method == Method::GET

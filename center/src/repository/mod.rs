@@ -34,6 +34,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use shared::artefact::Artefact;
 use shared::change::ChangeId;
 use shared::digest::Digest;
 use shared::fill::Fill;
@@ -52,7 +53,25 @@ use crate::store::{BlobRef, Manifest, Store, StoreError, Tombstone, View, now_ms
 pub(crate) struct FetchOptions {
     /// `Disable-Module-Fetch: true`: only from what is held, not found otherwise; nobody upstream is asked.
     pub(crate) held_only: bool,
+    /// A list that is held is confirmed by its source first, however fresh it is; unless that was done a moment ago.
+    pub(crate) revalidate: bool,
 }
+
+impl FetchOptions {
+    /// Only from what is held.
+    pub(crate) const HELD_ONLY: Self = Self { held_only: true, revalidate: false };
+
+    /// With the sources' word of now.
+    pub(crate) const REVALIDATE: Self = Self { held_only: false, revalidate: true };
+
+    /// For how long an answer that was fetched counts as fresh, of `period` that it does otherwise.
+    fn fresh_for(&self, period: Duration) -> Duration {
+        if self.revalidate { period.min(REVALIDATED_FOR) } else { period }
+    }
+}
+
+/// Who wants the sources' word of now gets one that is no older. It is also what one module may cost an upstream at most.
+const REVALIDATED_FOR: Duration = Duration::from_secs(1);
 
 /// A found artefact.
 #[derive(Debug)]
@@ -213,6 +232,17 @@ pub(crate) struct Published {
     pub(crate) repository: String,
 }
 
+/// What the sources list of a module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refreshed {
+    /// All tagged versions, sorted.
+    pub(crate) versions: Vec<Version>,
+    /// Those that were not held before; none where nothing was held.
+    pub(crate) new: Vec<Version>,
+    /// Every source that is asked has answered.
+    pub(crate) is_confirmed: bool,
+}
+
 /// One configured repository.
 pub(crate) struct Repository {
     name: String,
@@ -348,6 +378,34 @@ impl Repository {
         let may_answer = |member: &str, module: &str| self.owners.may_answer(member, module);
         let view = View { repository: &self.name, members: &members, rules, may_answer };
         Ok(self.store.bucket(&view, usize::from(bucket)).await?)
+    }
+
+    /// The versions that the sources list of a module now, and those that were held before they were asked.
+    pub(crate) async fn refresh(&self, module: &ModulePath) -> Result<Refreshed, RepoError> {
+        let request = ModuleRequest { module: module.clone(), artefact: Artefact::List };
+        let held = match self.fetch(&request, &FetchOptions::HELD_ONLY).await {
+            Ok(answer) => Some(list::read_own(module, &answer.bytes(&self.store).await?)),
+            // Nothing is held: then nothing is new either, as nobody has it in a list.
+            Err(_) => None,
+        };
+        let answer = self.fetch(&request, &FetchOptions::REVALIDATE).await?;
+        let is_confirmed = answer.cache != CacheStatus::Stale && answer.caveat.is_none();
+        let versions = list::read_own(module, &answer.bytes(&self.store).await?);
+        let is_new = |version: &&Version| held.as_ref().is_some_and(|held| !held.contains(version));
+        let new = versions.iter().filter(is_new).cloned().collect();
+        Ok(Refreshed { versions, new, is_confirmed })
+    }
+
+    /// The repositories that would be asked for a module and have a source to ask: remote and private ones.
+    pub(crate) fn sources(&self, module: &ModulePath) -> Vec<&str> {
+        if !self.may_answer(module) || self.require_in_scope(module).is_err() {
+            return Vec::new();
+        }
+        match &self.inner {
+            Inner::Local(_) => Vec::new(),
+            Inner::Private(_) | Inner::Remote(_) => vec![&self.name],
+            Inner::Virtual(virtual_) => virtual_.members.iter().flat_map(|member| member.sources(module)).collect(),
+        }
     }
 
     /// The local repository that takes what is published here.

@@ -190,6 +190,7 @@ fn batch_of(subject: Subject<'_>, bodies: &[Placed], events: Vec<Event>) -> Batc
 }
 
 fn to_change(subject: Subject<'_>, event: Event) -> Change {
+    let now_ms = now_ms();
     Change {
         id: ChangeId::ZERO,
         repo: String::new(),
@@ -197,7 +198,8 @@ fn to_change(subject: Subject<'_>, event: Event) -> Change {
         module_id: subject.module.to_owned(),
         version: event.version,
         kind: event.kind,
-        timestamp: now_ms() / 1000,
+        timestamp: now_ms / 1000,
+        timestamp_ms: Some(now_ms),
         sha256: event.sha256,
         h1: event.h1,
         origin: Some(subject.repository.to_owned()),

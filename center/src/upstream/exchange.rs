@@ -1,15 +1,12 @@
 //! One request to one server, redirects followed, and what its answer means.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use reqwest::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, LOCATION, RETRY_AFTER,
-    VIA,
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, LOCATION, VIA,
 };
 use reqwest::{StatusCode, Url};
 use shared::request::ModuleRequest;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc2822;
 use tokio::time::{Instant, timeout};
 
 use super::incoming::Validators;
@@ -189,14 +186,7 @@ fn redirect(url: &Url, response: &reqwest::Response) -> Option<Url> {
 
 /// `Retry-After` in seconds or as a date, within reason.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let pause = if let Ok(seconds) = text.parse() {
-        Duration::from_secs(seconds)
-    } else {
-        let at = SystemTime::from(OffsetDateTime::parse(text, &Rfc2822).ok()?);
-        at.duration_since(SystemTime::now()).unwrap_or_default()
-    };
-    Some(pause.min(RETRY_MAX))
+    shared::client::retry_after(headers).map(|pause| pause.min(RETRY_MAX))
 }
 
 /// The first line without control characters and without the words that our own error table puts before it.
@@ -213,6 +203,9 @@ fn first_line(body: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use reqwest::header::RETRY_AFTER;
+    use time::OffsetDateTime;
+    use time::format_description::well_known::Rfc2822;
 
     use super::*;
 

@@ -28,7 +28,10 @@ impl Default for Asked {
 /// Answers with the most popular first.
 pub(super) async fn hot(State(app): State<Arc<App>>, asked: Result<Query<Asked>, QueryRejection>) -> Response {
     match asked {
-        Ok(Query(Asked { n })) => answer(StatusCode::OK, &json!({ "modules": app.popularity.hot_modules(n) })),
+        Ok(Query(Asked { n })) => answer(
+            StatusCode::OK,
+            &json!({ "edge": app.edge_id, "region": app.config().region, "modules": app.popularity.hot_modules(n) }),
+        ),
         Err(rejected) => problem(StatusCode::BAD_REQUEST, &rejected.body_text()),
     }
 }

@@ -9,6 +9,7 @@ mod hot;
 mod prewarm;
 mod problem;
 mod purge;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod upstreams;
@@ -38,7 +39,7 @@ fn router(app: Arc<App>, access: Access) -> Router {
         .route("/api/v1/prewarm", post(prewarm::prewarm))
         .route("/api/v1/purge", post(purge::purge))
         .route("/api/v1/reload", post(reload))
-        .route("/api/v1/sync", get(sync))
+        .route("/api/v1/sync", get(sync::report).post(sync::replay))
         .route("/api/v1/upstreams", get(upstreams::report))
         .route("/api/v1/upstreams/{name}", post(upstreams::operate))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -64,10 +65,6 @@ pub(crate) async fn serve(app: Arc<App>, access: Access, listener: TcpListener) 
             let _ = stopping.wait_for(|stopped| *stopped).await;
         })
         .await
-}
-
-async fn sync(State(app): State<Arc<App>>) -> Response {
-    answer(StatusCode::OK, &app.sync.report())
 }
 
 async fn reload(State(app): State<Arc<App>>) -> Response {

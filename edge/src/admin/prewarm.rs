@@ -15,7 +15,8 @@ use shared::request::{ModuleRequest, Request};
 
 use super::problem::{answer, problem, read};
 use crate::app::App;
-use crate::serve::warm::{Warmed, warm};
+use crate::error::EdgeError;
+use crate::serve::warm::warm;
 
 /// Most artefacts of one call.
 const ARTEFACTS_MAX: usize = 20_000;
@@ -45,6 +46,15 @@ struct Summary {
 struct Item {
     artefact: String,
     result: &'static str,
+    /// Of what is held now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
+    /// Of what is held now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+    /// The status that a client would be answered with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
@@ -74,14 +84,24 @@ pub(super) async fn prewarm(State(app): State<Arc<App>>, body: Result<Bytes, Byt
 }
 
 async fn item(app: Arc<App>, request: Request) -> Item {
-    let warmed = warm(&app, &request).await;
-    let (result, error) = match &warmed {
-        Ok(Warmed::Held) => ("held", None),
-        Ok(Warmed::Filled) => ("filled", None),
-        Err(error) => ("failed", Some(error.message.clone())),
+    let artefact = request.to_path();
+    let item = match warm(&app, &request).await {
+        Ok(warmed) => Item {
+            artefact,
+            result: if warmed.was_held { "held" } else { "filled" },
+            sha256: warmed.body.map(|(digest, _)| digest.hex()),
+            bytes: warmed.body.map(|(_, len)| len),
+            status: None,
+            error: None,
+        },
+        Err(error) => {
+            let message = error.message.clone();
+            let status = EdgeError::from(error).answer().status.as_u16();
+            Item { artefact, result: "failed", sha256: None, bytes: None, status: Some(status), error: Some(message) }
+        }
     };
-    app.metrics.prewarm_artefacts.with_label_values(&[result]).inc();
-    Item { artefact: request.to_path(), result, error }
+    app.metrics.prewarm_artefacts.with_label_values(&[item.result]).inc();
+    item
 }
 
 /// What a name stands for.

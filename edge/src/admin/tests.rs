@@ -10,6 +10,10 @@ async fn post(edge: &TestEdge, path: &str, body: &Value) -> (u16, Value) {
     (status, serde_json::from_str(&answer.text().await.unwrap()).unwrap())
 }
 
+fn sha256_hex(body: &str) -> String {
+    shared::digest::Digest::of(body.as_bytes()).hex()
+}
+
 fn publish(center: &Center, module: &str, version: &str) {
     for (extension, body) in [("info", "{}"), ("mod", "module m\n"), ("zip", "PK")] {
         let path = format!("{module}/@v/{version}.{extension}");
@@ -28,6 +32,10 @@ async fn prewarming_fills_what_is_not_held_and_says_what_failed() {
     assert_eq!(status, 200);
     assert_eq!([&answer["held"], &answer["filled"], &answer["failed"]], [1, 2, 1], "{answer}");
     assert_eq!(answer["artefacts"][1]["result"], "held");
+    let held = sha256_hex("module m\nexample.com/av1.0.0");
+    assert_eq!([&answer["artefacts"][1]["sha256"], &answer["artefacts"][1]["bytes"]], [&json!(held), &json!(28)]);
+    assert_eq!(answer["artefacts"][2]["sha256"], json!(sha256_hex("PKexample.com/av1.0.0")), "also of what was filled");
+    assert_eq!(answer["artefacts"][3]["status"], 404);
     assert!(answer["artefacts"][3]["error"].as_str().unwrap().contains("no such artefact"), "{answer}");
     assert_eq!(edge.get("example.com/a/@v/v1.0.0.zip").await.x_cache(), "HIT");
     let (_, again) = post(&edge, "api/v1/prewarm", &wanted).await;

@@ -98,6 +98,24 @@ impl Store {
         gap.map_or(Ok(done), Err)
     }
 
+    /// As [`Self::apply`] for changes that were applied before; the cursor stays where it is. Ids above it are left alone.
+    pub(super) fn reapply(&self, repo: &str, changes: &[Change]) -> Result<usize, CacheError> {
+        let (count, released) = {
+            let _writer = self.lock_writer();
+            let mut plan = self.plan();
+            let cursor = self.cursor(repo);
+            let known = changes.iter().filter(|change| change.id <= cursor && change.id.epoch == cursor.epoch);
+            let mut count = 0;
+            for change in known {
+                self.enact(repo, change, &mut plan)?;
+                count += 1;
+            }
+            (count, self.write_plan(plan)?)
+        };
+        self.release_all(&released);
+        Ok(count)
+    }
+
     pub(super) fn reset_after_gap(&self, repo: &str, head: ChangeId, removed: &[Change]) -> Result<(), CacheError> {
         let released = {
             let _writer = self.lock_writer();

@@ -6,12 +6,9 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use shared::digest::Digest;
 
 use super::CacheError;
@@ -20,7 +17,6 @@ use super::freshness::Freshness;
 use super::index::{Family, Index, KeyValue, OPEN_BYTES, Scan, ref_key};
 use super::store::Store;
 
-const SWEEP_EVERY: Duration = Duration::from_secs(5);
 const USE_EVERY_MS: u64 = 60_000;
 /// Uses that wait to be written; more are not noted until then.
 const USES_MAX: usize = 1 << 16;
@@ -50,90 +46,6 @@ impl Uses {
     }
 }
 
-/// Wakes and ends the sweep.
-#[derive(Default)]
-pub(super) struct Signal {
-    state: Mutex<Wanted>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Wanted {
-    sweep: bool,
-    end: bool,
-}
-
-impl Signal {
-    /// Sweep soon.
-    pub(super) fn wake(&self) {
-        self.state.lock().sweep = true;
-        self.changed.notify_all();
-    }
-
-    fn end(&self) {
-        self.state.lock().end = true;
-        self.changed.notify_all();
-    }
-
-    fn begin_again(&self) {
-        self.state.lock().end = false;
-    }
-
-    fn has_ended(&self) -> bool {
-        self.state.lock().end
-    }
-
-    /// Waits until a sweep is due; `false` when there is to be none any more.
-    fn wait(&self) -> bool {
-        let mut state = self.state.lock();
-        if !state.sweep && !state.end {
-            self.changed.wait_for(&mut state, SWEEP_EVERY);
-        }
-        state.sweep = false;
-        !state.end
-    }
-}
-
-/// The thread of the sweep.
-pub(super) struct Sweeper {
-    signal: Arc<Signal>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-impl Sweeper {
-    pub(super) fn start(store: &Arc<Store>) -> Result<Self, CacheError> {
-        let this = Self { signal: Arc::clone(&store.signal), thread: Mutex::new(None) };
-        this.begin(store)?;
-        Ok(this)
-    }
-
-    /// Sweeps again after [`Sweeper::end`].
-    pub(super) fn begin(&self, store: &Arc<Store>) -> Result<(), CacheError> {
-        let store = Arc::clone(store);
-        self.signal.begin_again();
-        let thread = std::thread::Builder::new()
-            .name("cache-sweep".to_owned())
-            .spawn(move || {
-                report(store.reclaim(), "reclaiming");
-                while store.signal.wait() {
-                    report(store.sweep(), "sweeping");
-                }
-            })
-            .map_err(|error| CacheError::Storage(format!("no thread for the sweep: {error}")))?;
-        *self.thread.lock() = Some(thread);
-        Ok(())
-    }
-
-    /// Ends it and waits until it has ended.
-    pub(super) fn end(&self) {
-        self.signal.end();
-        if let Some(thread) = self.thread.lock().take() {
-            // A sweep that panicked has said so on stderr.
-            let _ = thread.join();
-        }
-    }
-}
-
 /// The uses beside the entries: both lie in the order of their keys, and a step costs less than a look-up.
 struct UsesBeside<'a> {
     uses: Scan<'a>,
@@ -155,12 +67,6 @@ impl<'a> UsesBeside<'a> {
         let used = self.next.as_ref().filter(|(used, _)| &**used == key);
         let used = used.and_then(|(_, value)| Some(u64::from_be_bytes((&**value).try_into().ok()?)));
         Ok(used.unwrap_or_default().max(row.stored_at_ms))
-    }
-}
-
-fn report(done: Result<(), CacheError>, what: &str) {
-    if let Err(error) = done {
-        tracing::warn!(%error, "{what} the cache");
     }
 }
 

@@ -37,6 +37,16 @@ pub(crate) struct Ticket {
     seen: Seen,
     era: u64,
     cursor: ChangeId,
+    after_removal: bool,
+}
+
+impl Ticket {
+    /// Of a fill that asks for a version which counted as removed before, and asks only whom knows of the removal: what it brings
+    /// has been restored since.
+    #[must_use]
+    pub(crate) fn after_removal(self) -> Self {
+        Self { after_removal: true, ..self }
+    }
 }
 
 /// A proven body on its way in.
@@ -67,7 +77,13 @@ impl Store {
             era: self.eras.state().now,
             seen: self.generations.seen(key.module_hash()),
             cursor: self.cursor(key.repo()),
+            after_removal: false,
         }
+    }
+
+    pub(super) fn is_removed(&self, key: &Key) -> Result<bool, CacheError> {
+        let Some(version) = key.version() else { return Ok(false) };
+        tombstone::stands(&self.index, (key.repo(), key.module_path(), version))
     }
 
     pub(super) fn commit(&self, ticket: &Ticket, meta: Meta, spooled: Spooled) -> Result<Entry, CommitError> {
@@ -152,7 +168,7 @@ impl Store {
     fn write_entry(&self, ticket: &Ticket, meta: &Meta, blob: Blob, placed: &Placed) -> Result<Written, CommitError> {
         let _writer = self.lock_writer();
         let key = &ticket.key;
-        if tombstone::refuses(&self.index, key, ticket.cursor)? {
+        if tombstone::refuses(&self.index, key, ticket.cursor, ticket.after_removal)? {
             return Err(CommitError::Tombstoned);
         }
         let held = self.row(key)?;

@@ -202,6 +202,11 @@ impl Index {
         Scan { index: self, family, next: Some(prefix.to_vec()), end: end_of(prefix), page: Vec::new().into_iter() }
     }
 
+    /// The rows whose keys come after `key`, in order, so many at most.
+    pub(super) fn after(&self, family: Family, key: &[u8], rows_max: usize) -> Result<Vec<KeyValue>, CacheError> {
+        self.page(family, &next_key(key), None, rows_max)
+    }
+
     pub(super) fn batch(&self) -> Batch<'_> {
         Batch { index: self, writes: Vec::new() }
     }
@@ -264,8 +269,7 @@ impl Iterator for Scan<'_> {
         match self.index.page(self.family, &from, self.end.clone(), PAGE_ROWS) {
             Ok(rows) => {
                 if let (Some((last, _)), PAGE_ROWS) = (rows.last(), rows.len()) {
-                    // The smallest key after the last one.
-                    self.next = Some([last, &[0][..]].concat());
+                    self.next = Some(next_key(last));
                 }
                 self.page = rows.into_iter();
                 self.page.next().map(Ok)
@@ -307,6 +311,11 @@ impl Batch<'_> {
 /// The key of a reference from an entry to a body.
 pub(super) fn ref_key(digest: &Digest, key: &[u8]) -> Vec<u8> {
     [digest.as_bytes(), key].concat()
+}
+
+/// The smallest key after this one.
+fn next_key(key: &[u8]) -> Vec<u8> {
+    [key, &[0]].concat()
 }
 
 /// The first key after all that start with `prefix`.

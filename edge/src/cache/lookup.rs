@@ -70,7 +70,7 @@ impl Store {
             return self.negative(key, now_ms);
         };
         let Some(row) = Row::decode(&value) else {
-            self.heal(key, &value, None, "its row cannot be read")?;
+            self.heal(key.bytes(), &value, None, "its row cannot be read")?;
             return Ok(None);
         };
         if row.era < eras.void_before {
@@ -79,7 +79,7 @@ impl Store {
         let body = match self.body(&row)? {
             Body::Whole(body) => body,
             Body::Damaged(reason) => {
-                self.heal(key, &value, Some(row.digest), &reason)?;
+                self.heal(key.bytes(), &value, Some(row.digest), &reason)?;
                 return Ok(None);
             }
         };
@@ -195,29 +195,29 @@ impl Store {
             age_known: !standing.age_unknown,
             early_permille,
             last_change_ms: unix_ms(meta.modified),
-            channel_healthy: self.channel_healthy.load(Relaxed),
+            channel_healthy: self.is_channel_healthy(now_ms),
         };
         freshness(&facts, &self.policy.load(), now_ms)
     }
 
     /// Removes a damaged entry, unless it was replaced or evicted since it was read.
-    fn heal(&self, key: &Key, read: &[u8], digest: Option<Digest>, reason: &str) -> Result<(), CacheError> {
+    pub(super) fn heal(&self, key: &[u8], read: &[u8], digest: Option<Digest>, reason: &str) -> Result<(), CacheError> {
         {
             let _writer = self.lock_writer();
-            let now = self.index.get(Family::Entries, key.bytes())?;
+            let now = self.index.get(Family::Entries, key)?;
             if now.as_deref() != Some(read) {
                 return Ok(());
             }
             let mut batch = self.index.batch();
-            batch.delete(Family::Entries, key.bytes());
-            batch.delete(Family::Uses, key.bytes());
+            batch.delete(Family::Entries, key);
+            batch.delete(Family::Uses, key);
             if let Some(digest) = &digest {
-                batch.delete(Family::Refs, &ref_key(digest, key.bytes()));
+                batch.delete(Family::Refs, &ref_key(digest, key));
             }
             batch.write()?;
         }
         self.damaged.fetch_add(1, Relaxed);
-        tracing::error!(key = %String::from_utf8_lossy(key.bytes()), reason, "a damaged entry was removed");
+        tracing::error!(key = %String::from_utf8_lossy(key), reason, "a damaged entry was removed");
         if let Some(digest) = digest {
             self.discard_damaged(&digest)?;
             self.release(&digest)?;
@@ -226,7 +226,7 @@ impl Store {
     }
 
     /// Removes the file of a body if it is not what its name says: another entry may need the body, and a fill must not find it there.
-    fn discard_damaged(&self, digest: &Digest) -> Result<(), CacheError> {
+    pub(super) fn discard_damaged(&self, digest: &Digest) -> Result<(), CacheError> {
         let _blob = self.lock_blob(digest);
         let Some(blob) = self.index.blob(digest)?.filter(|blob| blob.in_file) else {
             return Ok(());

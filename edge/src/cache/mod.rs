@@ -16,6 +16,7 @@
 //!
 //! Locks, always taken in this order: a blob's stripe, then the one writer of the index. Hits take neither.
 
+mod background;
 mod changes;
 mod clock;
 mod entry;
@@ -30,6 +31,7 @@ mod key;
 mod lookup;
 mod memory;
 mod repair;
+mod scrub;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -47,9 +49,9 @@ use shared::digest::Digest;
 use shared::fill::Spooled;
 use shared::module::{ModulePath, Version};
 
+use self::background::Background;
 pub(crate) use self::changes::{Applied, ApplyError};
 pub(crate) use self::entry::{Entry, EntryBody, Meta, Status};
-use self::evict::Sweeper;
 pub(crate) use self::fill::Ticket;
 pub(crate) use self::freshness::{Freshness, FreshnessPolicy};
 pub(crate) use self::key::Key;
@@ -65,6 +67,8 @@ pub(crate) struct CacheConfig {
     pub(crate) memory_bytes_max: u64,
     /// Bytes that the disk tier may hold; the least recently used go first.
     pub(crate) disk_bytes_max: u64,
+    /// Bytes of the disk that are read again in a second, to find what went bad; 0: none.
+    pub(crate) scrub_bytes_per_second: u64,
     /// How long answers stay fresh.
     pub(crate) policy: FreshnessPolicy,
 }
@@ -130,6 +134,10 @@ pub(crate) struct Stats {
     pub(crate) evictions: u64,
     /// Entries that were found damaged and removed since start.
     pub(crate) damaged: u64,
+    /// Bytes that the scrub read since start.
+    pub(crate) scrubbed_bytes: u64,
+    /// How often the scrub read everything since start.
+    pub(crate) scrubs: u64,
     /// How often the index was damaged, and the cache started over without it, since start.
     pub(crate) resets: u64,
     /// Whether nothing can be stored at the moment.
@@ -139,34 +147,34 @@ pub(crate) struct Stats {
 /// The edge's cache. Build it once; all methods take `&self`. Dropping it closes it.
 pub(crate) struct Cache {
     store: Arc<Store>,
-    sweeper: Sweeper,
+    background: Background,
 }
 
 impl Cache {
     /// Opens or creates the cache in `config.dir` and removes what an interrupted fill left there. Blocks.
     pub(crate) fn open(config: CacheConfig) -> Result<Self, CacheError> {
         let store = Arc::new(Store::open(config, clock::Clock::start())?);
-        let sweeper = Sweeper::start(&store)?;
-        Ok(Self { store, sweeper })
+        let background = Background::start(&store)?;
+        Ok(Self { store, background })
     }
 
-    /// Ends the background sweep and closes the index, so that another process can open it. Blocks until what reads or writes at this
+    /// Ends the background sweep and scrub and closes the index, so that another process can open it. Blocks until what reads or writes at this
     /// moment has ended.
     ///
     /// Entries that were given out stay usable: their bodies are in memory or open files. What memory holds is still found;
     /// everything else is an error from then on, which callers take for a miss, or for a disk that stores nothing.
     pub(crate) fn close(&self) {
-        self.sweeper.end();
+        self.background.end();
         self.store.close();
     }
 
     /// Opens the index again after [`Cache::close`], and sweeps again. Fails while another process has it. Blocks.
     pub(crate) fn resume(&self) -> Result<(), CacheError> {
         self.store.resume()?;
-        self.sweeper.begin(&self.store)
+        self.background.begin(&self.store)
     }
 
-    /// Takes over the periods of freshness and the disk's budget. The memory tier keeps the size it was built with.
+    /// Takes over the periods of freshness, the disk's budget and the scrub's pace. The memory tier keeps the size it was built with.
     pub(crate) fn reconfigure(&self, config: &CacheConfig) {
         self.store.reconfigure(config);
     }
@@ -188,6 +196,12 @@ impl Cache {
     /// Take it BEFORE the fill asks upstream: it remembers which changes the answer may not know of.
     pub(crate) fn ticket(&self, key: &Key) -> Ticket {
         self.store.ticket(key)
+    }
+
+    /// Whether the key's version counts as removed, as far as this edge knows. Blocks.
+    pub(crate) fn is_removed(&self, key: &Key) -> bool {
+        // Where it cannot be read the commit finds out.
+        self.store.is_removed(key).unwrap_or_default()
     }
 
     /// Stores a proven body under the ticket's key. Blocks. `meta` comes from [`Meta::filled`].
@@ -234,6 +248,12 @@ impl Cache {
         self.store.apply(repo, changes)
     }
 
+    /// Applies changes once more that are not above the cursor, which stays; what later ones did is kept. Blocks. Returns how
+    /// many there were.
+    pub(crate) fn reapply(&self, repo: &str, changes: &[Change]) -> Result<usize, CacheError> {
+        self.store.reapply(repo, changes)
+    }
+
     /// Which changes came cannot be known any more: all mutables become stale, all negatives go, `removed` (DELETEs of
     /// versions, from the manifest) takes the place of the tombstones, the cursor is set to `head`; one batch. Blocks.
     pub(crate) fn reset_after_gap(&self, repo: &str, head: ChangeId, removed: &[Change]) -> Result<(), CacheError> {
@@ -252,9 +272,10 @@ impl Cache {
         self.store.repair(repo, head, listed)
     }
 
-    /// Whether changes arrive; while they do not, mutables stay fresh for a shorter time. Starts as `false`.
-    pub(crate) fn set_channel_health(&self, healthy: bool) {
-        self.store.set_channel_health(healthy);
+    /// Changes arrive: for `period` from now they may be trusted to, unless this is said anew; zero: they do not. While they are not
+    /// trusted to arrive, mutables stay fresh for a shorter time. Nothing is trusted at the start.
+    pub(crate) fn trust_channel(&self, period: Duration) {
+        self.store.trust_channel(period);
     }
 
     /// The time since the entry was stored or last confirmed: the `Age` of an answer.

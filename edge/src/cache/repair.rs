@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use shared::change::{Change, ChangeId, EventType, Kind};
+use shared::change::{Change, ChangeId, EventType, Kind, anything_changed};
 use shared::module::pseudo::is_pseudo_version;
 
 use super::CacheError;
@@ -16,7 +16,6 @@ use super::key;
 use super::lookup::Body;
 use super::store::Store;
 use super::tombstone;
-use crate::invalidation::anything_changed;
 
 /// What the manifest says of one module.
 #[derive(Debug, Default)]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -11,15 +11,17 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use shared::change::ChangeId;
 use shared::digest::Digest;
 
+use super::background::Signal;
 use super::clock::{self, Clock, HEARTBEAT_EVERY_MS};
 use super::entry::Meta;
-use super::evict::{Signal, Uses};
+use super::evict::Uses;
 use super::files::Files;
 use super::freshness::FreshnessPolicy;
 use super::generation::{Eras, Generations};
 use super::heat::Heat;
 use super::index::{self, Batch, Blob, Family, Index};
 use super::memory::Memory;
+use super::scrub::Scrub;
 use super::verified::Verified;
 use super::{CacheConfig, CacheError, Stats};
 
@@ -37,10 +39,12 @@ pub(super) struct Store {
     pub(super) heat: Heat,
     pub(super) clock: Clock,
     pub(super) policy: ArcSwap<FreshnessPolicy>,
-    pub(super) channel_healthy: AtomicBool,
+    // Until when changes are trusted to arrive, by the cache's clock.
+    channel_trusted_until_ms: AtomicU64,
     pub(super) uses: Uses,
     pub(super) verified: Verified,
     pub(super) signal: Arc<Signal>,
+    pub(super) scrub: Scrub,
     pub(super) disk_bytes_max: AtomicU64,
     pub(super) disk_bytes: AtomicU64,
     pub(super) disk_objects: AtomicU64,
@@ -70,7 +74,7 @@ struct Opened {
 
 impl Store {
     pub(super) fn open(config: CacheConfig, clock: Clock) -> Result<Self, CacheError> {
-        let CacheConfig { dir, memory_bytes_max, disk_bytes_max, policy } = config;
+        let CacheConfig { dir, memory_bytes_max, disk_bytes_max, scrub_bytes_per_second, policy } = config;
         let files = Files::open(&dir).map_err(|(dir, source)| CacheError::Directory { dir, source })?;
         // The index comes first: it keeps a second process out, whose fills may be under way.
         let (opened, resets) = open_index(&dir.join("index"))?;
@@ -89,10 +93,11 @@ impl Store {
             heat: Heat::new(),
             clock,
             policy: ArcSwap::from_pointee(policy),
-            channel_healthy: AtomicBool::new(false),
+            channel_trusted_until_ms: AtomicU64::new(0),
             uses: Uses::default(),
             verified: Verified::default(),
             signal: Arc::default(),
+            scrub: Scrub::default(),
             disk_bytes_max: AtomicU64::new(disk_bytes_max),
             disk_bytes: AtomicU64::new(bytes),
             disk_objects: AtomicU64::new(objects),
@@ -105,6 +110,7 @@ impl Store {
             stripes: std::array::from_fn(|_| Mutex::new(())),
             writer: Mutex::new(()),
         };
+        store.scrub.set_rate(scrub_bytes_per_second);
         store.note_write(trouble.as_deref());
         store.check_clock(heartbeat_ms);
         Ok(store)
@@ -215,11 +221,22 @@ impl Store {
     pub(super) fn reconfigure(&self, config: &CacheConfig) {
         self.policy.store(Arc::new(config.policy.clone()));
         self.disk_bytes_max.store(config.disk_bytes_max, Relaxed);
+        self.scrub.set_rate(config.scrub_bytes_per_second);
         self.signal.wake();
     }
 
-    pub(super) fn set_channel_health(&self, healthy: bool) {
-        self.channel_healthy.store(healthy, Relaxed);
+    pub(super) fn trust_channel(&self, period: Duration) {
+        let until_ms = if period.is_zero() {
+            0
+        } else {
+            self.clock.now_ms().saturating_add(u64::try_from(period.as_millis()).unwrap_or(u64::MAX))
+        };
+        self.channel_trusted_until_ms.store(until_ms, Relaxed);
+    }
+
+    /// Whether changes arrive, as far as was heard of late.
+    pub(super) fn is_channel_healthy(&self, now_ms: u64) -> bool {
+        now_ms < self.channel_trusted_until_ms.load(Relaxed)
     }
 
     pub(super) fn age(&self, meta: &Meta) -> Duration {
@@ -253,6 +270,8 @@ impl Store {
             disk_objects: self.disk_objects.load(Relaxed),
             evictions: self.evictions.load(Relaxed),
             damaged: self.damaged.load(Relaxed),
+            scrubbed_bytes: self.scrub.bytes(),
+            scrubs: self.scrub.walks(),
             resets: self.resets.load(Relaxed),
             in_trouble: self.trouble.lock().is_some(),
         }

@@ -40,13 +40,14 @@ fn read(index: &Index, key: &[u8]) -> Result<Tombstone, CacheError> {
     Ok(value.and_then(|value| serde_json::from_slice(&value).ok()).unwrap_or_default())
 }
 
-/// Whether a fill of `key` that began when `began` was the cursor must be refused.
-pub(super) fn refuses(index: &Index, key: &Key, began: ChangeId) -> Result<bool, CacheError> {
+/// Whether a fill of `key` that began when `began` was the cursor must be refused; `after_removal`: of what was removed before, it
+/// brings only what is back.
+pub(super) fn refuses(index: &Index, key: &Key, began: ChangeId, after_removal: bool) -> Result<bool, CacheError> {
     let Some(version) = key.version() else {
         return Ok(false);
     };
     let whole = over(index, (key.repo(), key.module_path(), version))?;
-    Ok(whole.removed.is_some_and(|removed| removed > began) || whole.stands())
+    Ok(whole.removed.is_some_and(|removed| removed > began) || (whole.stands() && !after_removal))
 }
 
 /// Whether a version counts as removed now.
@@ -79,7 +80,9 @@ impl Pending {
         (repo, module, version): (&str, &str, &str),
         id: ChangeId,
     ) -> Result<(), CacheError> {
-        self.at(index, key_of(repo, module, version))?.removed = Some(id);
+        let record = self.at(index, key_of(repo, module, version))?;
+        // A record that is applied once more, after later ones, takes nothing of theirs back.
+        record.removed = record.removed.max(Some(id));
         Ok(())
     }
 
@@ -99,7 +102,8 @@ impl Pending {
             was_removed |= record.removed.is_some_and(|removed| removed < id);
         }
         if was_removed {
-            self.at(index, key_of(repo, module, version))?.restored = Some(id);
+            let record = self.at(index, key_of(repo, module, version))?;
+            record.restored = record.restored.max(Some(id));
         }
         Ok(())
     }

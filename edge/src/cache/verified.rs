@@ -53,6 +53,11 @@ impl Verified {
         Ok(self.0.lock().get(digest) == Some(&stamp))
     }
 
+    /// Forgets that the file was found right.
+    pub(super) fn forget(&self, digest: &Digest) {
+        self.0.lock().remove(digest);
+    }
+
     /// Reads the file, unless it is known to be right. Nobody waits for it who asks for another body.
     pub(super) fn check(&self, digest: &Digest, file: &File) -> io::Result<bool> {
         if self.knows(digest, file)? {
@@ -68,14 +73,22 @@ impl Verified {
 
 /// The digest of a whole file, read by position.
 pub(super) fn digest_of(file: &File) -> io::Result<Digest> {
+    let whole = digest_while(file, |_| true)?;
+    whole.ok_or_else(|| io::Error::other("a file has no end"))
+}
+
+/// The same, for as long as `go_on` allows, which hears after each piece how long it was. `None`: it did not.
+pub(super) fn digest_while(file: &File, mut go_on: impl FnMut(u64) -> bool) -> io::Result<Option<Digest>> {
     let (mut hasher, mut piece, mut at) = (Hasher::default(), vec![0; READ_BYTES], 0);
     loop {
-        match file.read_at(&mut piece, at)? {
-            0 => return Ok(hasher.digest()),
-            read => {
-                hasher.update(&piece[..read]);
-                at += read as u64;
-            }
+        let read = file.read_at(&mut piece, at)?;
+        if read == 0 {
+            return Ok(Some(hasher.digest()));
+        }
+        hasher.update(&piece[..read]);
+        at += read as u64;
+        if !go_on(read as u64) {
+            return Ok(None);
         }
     }
 }

@@ -3,7 +3,6 @@
 //! Exit codes: 0 done; 1 the edge could not be asked, or could not do it (all of it); 2 called wrongly.
 
 mod client;
-mod table;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -12,9 +11,9 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use shared::cli::{EXIT_DONE, EXIT_FAILED, EXIT_USAGE, fail};
+use shared::table::{number, table, text};
 
 use self::client::{Client, Failed};
-use self::table::{number, table, text};
 
 /// What to ask of a running edge.
 #[derive(Debug, Subcommand)]

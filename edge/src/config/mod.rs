@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shared::config::{Alias, ConfigError, Period};
+use shared::redis::RedisSettings;
 use shared::telemetry::LogConfig;
 use shared::tls::TlsSettings;
 
@@ -57,6 +58,8 @@ pub(crate) struct Config {
     pub(crate) tenant: String,
     /// Name of this edge in headers, in Redis groups and figures. Empty: one is made up once and kept in the data directory.
     pub(crate) edge_id: String,
+    /// Where this edge stands, such as eu-west, for the tables and figures of the syncer. May be empty.
+    pub(crate) region: String,
     /// Redis, the fast way for changes. Without it, changes are taken from the center's feed.
     pub(crate) redis: RedisSettings,
     /// How what is held is kept in step with the center, besides following its changes.
@@ -90,6 +93,7 @@ impl Default for Config {
             repository: "golang-virtual".into(),
             tenant: "default".into(),
             edge_id: String::new(),
+            region: String::new(),
             redis: RedisSettings::default(),
             sync: SyncSettings::default(),
             cache: CacheSettings::default(),
@@ -99,14 +103,6 @@ impl Default for Config {
             log: LogConfig::default(),
         }
     }
-}
-
-/// Where Redis is.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct RedisSettings {
-    /// `redis://[user:password@]host:port/[database]`; empty: no Redis.
-    pub(crate) url: String,
 }
 
 /// How what is held is kept in step with the center, besides following its changes.
@@ -144,10 +140,13 @@ impl Config {
         if self.repository.is_empty() || self.repository.contains('/') {
             return Err(format!("repository: {:?} must be a repository's name", self.repository));
         }
-        let id_is_plain = self.edge_id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-        if !id_is_plain || self.edge_id.len() > 64 {
-            return Err(format!("edge_id: {:?} must be at most 64 letters, digits, '-', '_' and '.'", self.edge_id));
+        for (setting, name) in [("edge_id", &self.edge_id), ("region", &self.region)] {
+            let is_plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+            if !is_plain || name.len() > 64 {
+                return Err(format!("{setting}: {name:?} must be at most 64 letters, digits, '-', '_' and '.'"));
+            }
         }
+        self.redis.check()?;
         self.limits.check()?;
         if [&self.listen, &self.tls.listen, &self.h2c.listen].iter().all(|address| address.is_empty()) {
             return Err("listen: name an address here, at tls.listen or at h2c.listen".into());
@@ -162,13 +161,9 @@ impl Config {
             dir: self.data_dir.clone(),
             memory_bytes_max: self.cache.memory_bytes_max.bytes(),
             disk_bytes_max: self.cache.disk_bytes_max.bytes(),
+            scrub_bytes_per_second: self.cache.scrub_bytes_per_second.bytes(),
             policy: self.freshness.policy(),
         }
-    }
-
-    /// Redis's URL, if there is one.
-    pub(crate) fn redis_url(&self) -> Option<&str> {
-        Some(self.redis.url.as_str()).filter(|url| !url.is_empty())
     }
 }
 
@@ -188,6 +183,7 @@ mod tests {
             (Config { admin: "0.0.0.0:9091".into(), ..Config::default() }, "admin"),
             (Config { tenant: "a.b".into(), ..Config::default() }, "tenant"),
             (Config { edge_id: "a b".into(), ..Config::default() }, "edge_id"),
+            (Config { region: "eu/1".into(), ..Config::default() }, "region"),
         ];
         for (config, setting) in wrong {
             assert!(config.check().unwrap_err().starts_with(setting));

@@ -74,6 +74,7 @@ mod tests {
             version: version.map(ToOwned::to_owned),
             kind,
             timestamp: 0,
+            timestamp_ms: None,
             sha256: None,
             h1: None,
             origin: None,

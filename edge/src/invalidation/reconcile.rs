@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use shared::change::{Change, ChangeId, EventType, Kind};
+use shared::change::{Change, ChangeId, EventType, Kind, anything_changed};
 use shared::digest::Digest;
+use shared::sync::SourceError;
 
 use super::feed::read_text;
-use super::{SourceError, anything_changed};
 use crate::app::App;
 use crate::cache::Listed;
 
@@ -32,7 +32,7 @@ pub(super) struct Manifest {
 }
 
 /// Brings the cache to the manifest's head.
-pub(super) async fn reconcile(app: &Arc<App>) -> Result<(), SourceError> {
+pub(super) async fn reconcile(app: &Arc<App>) -> Result<ChangeId, SourceError> {
     let manifest = manifest(app).await?;
     let removed = tombstones(app, &manifest).await?;
     let count = removed.len();
@@ -41,11 +41,9 @@ pub(super) async fn reconcile(app: &Arc<App>) -> Result<(), SourceError> {
         .await
         .map_err(|error| SourceError(format!("reconciling: {error}")))?
         .map_err(|error| SourceError(format!("reconciling: {error}")))?;
-    app.sync.head(Some(head));
-    app.sync.cursor(head);
     app.sync.reconciled();
     tracing::info!(%head, tombstones = count, "reconciled with the center's manifest");
-    Ok(())
+    Ok(head)
 }
 
 /// The removals in every bucket that holds anything.

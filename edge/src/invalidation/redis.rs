@@ -6,14 +6,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamId, StreamReadReply};
-use redis::{AsyncConnectionConfig, Client, RedisError, Value};
-use shared::change::{Change, ChangeId};
+use redis::{RedisError, Value};
+use shared::change::{Change, ChangeId, anything_changed};
+use shared::redis::{Connection, Redis};
+use shared::sync::{Arrived, RelaySign, SourceError, StreamAccess, StreamReader};
 
-use super::{Arrived, Source, SourceError, anything_changed};
 use crate::app::App;
 
 /// How long one read waits in Redis.
@@ -22,24 +22,54 @@ const BLOCK: Duration = Duration::from_secs(5);
 /// How long any other command may take.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// How often the relay's sign of life is looked at.
-const WATCH_EVERY: Duration = Duration::from_millis(500);
-
-/// How long the relay may be ahead of the cursor before the stream is held to be stuck.
-const AHEAD_MAX: Duration = Duration::from_secs(1);
-
-/// How often this edge says how far it is.
-const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
-
-/// How long that holds, in seconds.
-const HEARTBEAT_EXPIRES_SECONDS: u64 = 60;
-
 /// Entries read at a time.
 const COUNT: usize = 1000;
 
+/// Redis, as the edge's settings name it.
+pub(super) struct Streams {
+    pub(super) app: Arc<App>,
+    pub(super) redis: Option<Redis>,
+}
+
+impl Streams {
+    /// Redis of `app`'s settings, if there is one.
+    pub(super) fn new(app: Arc<App>) -> Self {
+        // The settings were checked when they were read.
+        let redis = Redis::new(&app.config().redis).unwrap_or_default();
+        Self { app, redis }
+    }
+
+    /// A connection whose answers may take so long.
+    pub(super) async fn connect(&self, answer: Duration) -> Result<(&Redis, Connection), SourceError> {
+        let redis = self.redis.as_ref().ok_or_else(|| SourceError("no Redis is configured".into()))?;
+        let connection = redis.connect(answer).await.map_err(|error| SourceError(error.to_string()))?;
+        Ok((redis, connection))
+    }
+}
+
+impl StreamAccess for Streams {
+    type Reader = Stream;
+    type Sign = Sign;
+
+    fn is_configured(&self) -> bool {
+        self.redis.is_some()
+    }
+
+    async fn sign(&self) -> Result<Sign, SourceError> {
+        let (redis, connection) = self.connect(ANSWER).await?;
+        Ok(Sign { connection, key: redis.key("relay", &self.app.config().repository) })
+    }
+
+    async fn reader(&self, cursor: ChangeId) -> Result<Stream, SourceError> {
+        let (redis, connection) = self.connect(BLOCK + ANSWER).await?;
+        let repo = self.app.config().repository.clone();
+        Stream::open(connection, redis.key("meta", &repo), &self.app.edge_id, repo, cursor).await
+    }
+}
+
 /// The stream of the repository that is served.
-pub(crate) struct Stream {
-    connection: MultiplexedConnection,
+pub(super) struct Stream {
+    connection: Connection,
     key: String,
     group: String,
     consumer: String,
@@ -51,11 +81,15 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// Connects and sets the group to the cursor: entries above it are delivered again, those below are confirmed.
-    pub(crate) async fn connect(app: &App, url: &str, cursor: ChangeId) -> Result<Self, SourceError> {
-        let mut connection = connect(url, BLOCK + ANSWER).await?;
-        let key = format!("meta:{}", app.config().repository);
-        let group = format!("edge:{}", app.edge_id);
+    /// Sets the group to the cursor: entries above it are delivered again, those below are confirmed.
+    async fn open(
+        mut connection: Connection,
+        key: String,
+        edge: &str,
+        repo: String,
+        cursor: ChangeId,
+    ) -> Result<Self, SourceError> {
+        let group = format!("edge:{edge}");
         let at = cursor.to_string();
         let created: Result<Value, RedisError> =
             redis::cmd("XGROUP").arg(&["CREATE", &key, &group, &at, "MKSTREAM"]).query_async(&mut connection).await;
@@ -74,8 +108,8 @@ impl Stream {
             connection,
             key,
             group,
-            consumer: app.edge_id.clone(),
-            repo: app.config().repository.clone(),
+            consumer: edge.to_owned(),
+            repo,
             unconfirmed: Vec::new(),
             pending_first: true,
         })
@@ -93,8 +127,8 @@ impl Stream {
     }
 }
 
-impl Source for Stream {
-    async fn next(&mut self, _: ChangeId) -> Result<Arrived, SourceError> {
+impl StreamReader for Stream {
+    async fn next(&mut self) -> Result<Arrived, SourceError> {
         let read = if self.pending_first { self.read("0", false).await } else { self.read(">", true).await };
         let entries = match read {
             Ok(entries) => entries,
@@ -110,10 +144,10 @@ impl Source for Stream {
             self.unconfirmed.push(entry.id.clone());
             changes.extend(record(&entry, &self.repo)?);
         }
-        Ok(Arrived::Changes { changes, head: None })
+        Ok(Arrived::Changes(changes))
     }
 
-    async fn applied(&mut self, _: ChangeId) -> Result<(), SourceError> {
+    async fn applied(&mut self) -> Result<(), SourceError> {
         if self.unconfirmed.is_empty() {
             return Ok(());
         }
@@ -150,92 +184,19 @@ fn record(entry: &StreamId, repo: &str) -> Result<Option<Change>, SourceError> {
     }
 }
 
-/// Watches the relay's sign of life.
-pub(crate) struct RelayWatch {
-    connection: MultiplexedConnection,
+/// The relay's sign of life. It is watched on a connection of its own, because reading blocks.
+pub(super) struct Sign {
+    connection: Connection,
     key: String,
-    ahead_since: Option<Instant>,
 }
 
-impl RelayWatch {
-    /// Connects.
-    pub(crate) async fn connect(app: &App, url: &str) -> Result<Self, SourceError> {
-        let connection = connect(url, ANSWER).await?;
-        Ok(Self { connection, key: format!("relay:{}", app.config().repository), ahead_since: None })
-    }
-
-    /// One look: an error when the stream cannot be relied on.
-    pub(crate) async fn check(&mut self, cursor: ChangeId) -> Result<(), SourceError> {
+impl RelaySign for Sign {
+    async fn head(&mut self) -> Result<Option<ChangeId>, SourceError> {
         let text: Option<String> =
             redis::cmd("GET").arg(&self.key).query_async(&mut self.connection).await.map_err(trouble)?;
-        let head: ChangeId = text
-            .ok_or_else(|| SourceError("no relay is alive".into()))?
-            .parse()
-            .map_err(|_| SourceError("the relay's sign of life is no change id".into()))?;
-        if head <= cursor {
-            self.ahead_since = None;
-            return Ok(());
-        }
-        let since = *self.ahead_since.get_or_insert_with(Instant::now);
-        if since.elapsed() > AHEAD_MAX {
-            return Err(SourceError(format!("the relay is at {head}, and nothing comes after {cursor}")));
-        }
-        Ok(())
+        let head = text.map(|text| text.parse()).transpose();
+        head.map_err(|_| SourceError("the relay's sign of life is no change id".into()))
     }
-
-    /// Ends, with the reason, when the stream can no longer be relied on.
-    pub(crate) async fn until_unhealthy(&mut self, app: &App) -> SourceError {
-        loop {
-            tokio::time::sleep(WATCH_EVERY).await;
-            if let Err(error) = self.check(app.cache.cursor(&app.config().repository)).await {
-                return error;
-            }
-        }
-    }
-}
-
-/// Says every ten seconds how far this edge is, where Redis is configured. Never ends.
-pub(super) async fn heartbeat(app: Arc<App>) {
-    let Some(url) = app.config().redis_url().map(ToOwned::to_owned) else {
-        return std::future::pending().await;
-    };
-    let mut connection = None;
-    loop {
-        if connection.is_none() {
-            connection = connect(&url, ANSWER).await.ok();
-        }
-        if let Some(open) = &mut connection
-            && let Err(error) = beat(&app, open).await
-        {
-            tracing::debug!(%error, "no heartbeat");
-            connection = None;
-        }
-        tokio::time::sleep(HEARTBEAT_EVERY).await;
-    }
-}
-
-async fn beat(app: &App, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
-    let key = format!("edge:{}", app.edge_id);
-    let cursor = app.cache.cursor(&app.config().repository).to_string();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    redis::pipe()
-        .cmd("HSET")
-        .arg(&key)
-        .arg(&["repo", &app.config().repository, "cursor", &cursor, "time", &now.to_string()])
-        .ignore()
-        .cmd("EXPIRE")
-        .arg(&key)
-        .arg(HEARTBEAT_EXPIRES_SECONDS)
-        .ignore()
-        .exec_async(connection)
-        .await
-}
-
-async fn connect(url: &str, answer: Duration) -> Result<MultiplexedConnection, SourceError> {
-    // The URL may hold a password, and the client's error may hold the URL.
-    let client = Client::open(url).map_err(|_| SourceError("redis.url is no URL of a Redis server".into()))?;
-    let config = AsyncConnectionConfig::new().set_connection_timeout(Some(ANSWER)).set_response_timeout(Some(answer));
-    client.get_multiplexed_async_connection_with_config(&config).await.map_err(trouble)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is handed to map_err")]

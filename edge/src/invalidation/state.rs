@@ -5,17 +5,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use shared::change::ChangeId;
-
-/// The way that changes come at present.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Channel {
-    /// They do not.
-    Down,
-    /// The center's feed.
-    Feed,
-    /// The Redis stream.
-    Stream,
-}
+use shared::sync::Channel;
+use tokio::sync::Notify;
 
 /// The follower's state.
 #[derive(Debug)]
@@ -23,6 +14,8 @@ pub(crate) struct SyncState {
     edge: String,
     repo: String,
     inner: Mutex<Inner>,
+    /// The cursor has moved.
+    moved: Notify,
 }
 
 #[derive(Debug)]
@@ -38,22 +31,32 @@ impl SyncState {
     /// Before anything was heard; `cursor` is the kept one.
     pub(crate) fn new(edge: &str, repo: &str, cursor: ChangeId) -> Self {
         let inner = Inner { cursor, head: cursor, behind_since: None, channel: Channel::Down, last_reconcile: None };
-        Self { edge: edge.to_owned(), repo: repo.to_owned(), inner: Mutex::new(inner) }
+        Self { edge: edge.to_owned(), repo: repo.to_owned(), inner: Mutex::new(inner), moved: Notify::new() }
     }
 
     /// The log's newest id was heard of.
-    pub(super) fn head(&self, head: Option<ChangeId>) {
+    pub(super) fn head(&self, head: ChangeId) {
         let mut inner = self.inner.lock();
-        inner.head = head.map_or(inner.head, |head| head.max(inner.head));
+        inner.head = head.max(inner.head);
         inner.note_lag();
     }
 
     /// Everything up to `cursor` is applied.
     pub(super) fn cursor(&self, cursor: ChangeId) {
         let mut inner = self.inner.lock();
+        let has_moved = inner.cursor != cursor;
         inner.cursor = cursor;
         inner.head = inner.head.max(cursor);
         inner.note_lag();
+        drop(inner);
+        if has_moved {
+            self.moved.notify_one();
+        }
+    }
+
+    /// Waits until the cursor is another one than when this was last waited for. For one waiter.
+    pub(super) async fn moved(&self) {
+        self.moved.notified().await;
     }
 
     /// Changes come this way from now on.
@@ -78,11 +81,7 @@ impl SyncState {
             "cursor": inner.cursor.to_string(),
             "head": inner.head.to_string(),
             "lag_seconds": lag,
-            "channel": match inner.channel {
-                Channel::Down => "down",
-                Channel::Feed => "feed",
-                Channel::Stream => "stream",
-            },
+            "channel": inner.channel.as_str(),
             "last_reconcile": last_reconcile,
         })
     }
@@ -107,7 +106,7 @@ mod tests {
         let id = |seq| ChangeId { epoch: 5, seq };
         let state = SyncState::new("e", "r", id(1));
         assert_eq!(state.report()["lag_seconds"], 0.0);
-        state.head(Some(id(3)));
+        state.head(id(3));
         assert!(state.inner.lock().behind_since.is_some());
         state.cursor(id(3));
         assert_eq!(state.report()["lag_seconds"], 0.0);

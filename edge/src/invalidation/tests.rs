@@ -4,11 +4,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use shared::change::{Change, ChangeId, EventType, Kind};
+use shared::change::{Change, ChangeId, EventType, Kind, anything_changed};
 use shared::digest::Digest;
+use shared::redis::Redis as Settings;
 use tempfile::TempDir;
 
-use super::anything_changed;
+use super::heartbeat::tell_hot;
 use crate::config::Config;
 use crate::testing::{Center, Proof, Reply, TestEdge};
 
@@ -100,6 +101,29 @@ async fn a_removed_version_is_no_longer_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_is_back_is_served_before_the_edge_hears_of_it() {
+    let center = Center::start().await;
+    center.reply_api("manifest", manifest(id(3)));
+    let mut removal = list_changed(4);
+    (removal.event_type, removal.kind, removal.version) = (EventType::Delete, Kind::Version, Some("v1.0.0".into()));
+    center.reply_api("changes", lines(&[removal]));
+    let edge = TestEdge::start(&center, |_| {});
+    until(&edge, "applies the removal", |report| report["cursor"] == "7-4").await;
+    let (zip, info) = ("example.com/a/@v/v1.0.0.zip", "example.com/a/@v/v1.0.0.info");
+    center.reply(zip, Reply::right(vec![b'z'; 100_000], Proof::Header));
+    center.reply(info, Reply::right("{}", Proof::Header));
+    for path in [zip, info] {
+        assert_eq!((edge.get(path).await.status, edge.get(path).await.x_cache()), (200, "HIT"), "{path}");
+        // Only a center that knows of the removal may say so.
+        assert_eq!(center.last_headers(path)["x-min-change-id"], "7-4", "{path}");
+    }
+    let other = "example.com/a/@v/v1.1.0.info";
+    center.reply(other, Reply::right("{}", Proof::Header));
+    assert_eq!(edge.get(other).await.status, 200);
+    assert!(!center.last_headers(other).contains_key("x-min-change-id"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_center_that_cannot_be_asked_is_reported_and_never_unready() {
     let center = Center::start().await;
     let edge = TestEdge::start(&center, |_| {});
@@ -175,7 +199,10 @@ async fn a_change_in_the_stream_is_applied_within_a_second() {
     center.reply_api("manifest", manifest(id(3)));
     center.reply_api("changes", String::new());
     redis.alive_at(id(3)).await;
-    let edge = TestEdge::start(&center, |config: &mut Config| config.redis.url = redis.url());
+    let edge = TestEdge::start(&center, |config: &mut Config| {
+        config.redis.url = redis.url();
+        config.region = "lab".into();
+    });
     until(&edge, "follows the stream", |report| report["channel"] == "stream").await;
     for seq in 4..10 {
         let at = Instant::now();
@@ -201,6 +228,105 @@ async fn a_change_in_the_stream_is_applied_within_a_second() {
     let beat: std::collections::HashMap<String, String> =
         redis::cmd("HGETALL").arg("edge:test-edge").query_async(&mut connection).await.unwrap();
     assert_eq!(beat["repo"], "golang-virtual");
+    assert_eq!((beat["region"].as_str(), beat["channel"].as_str()), ("lab", "stream"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_modules_asked_for_most_add_up_in_redis_and_halve() {
+    let (center, redis) = (Center::start().await, Redis::start().await);
+    let edge = TestEdge::start(&center, |config: &mut Config| config.redis.url = redis.url());
+    center.reply(LIST, Reply::right("v1.0.0\n", Proof::Header));
+    let mut connection = redis.open().await.unwrap();
+    let app = &edge.edge().app;
+    let score = async |asked: usize| {
+        for _ in 0..asked {
+            edge.get(LIST).await;
+        }
+        let settings = Settings::new(&app.config().redis).unwrap().unwrap();
+        let mut open = settings.connect(Duration::from_secs(5)).await.unwrap();
+        tell_hot(app, &settings, &mut open).await.unwrap();
+        let mut connection = redis.open().await.unwrap();
+        let command = redis::cmd("ZSCORE").arg(&["hot:golang-virtual", "example.com/a"]).to_owned();
+        command.query_async::<String>(&mut connection).await.unwrap()
+    };
+    // Another edge has told of it before.
+    redis.run(&["ZADD", "hot:golang-virtual", "20", "example.com/a", "1", "example.com/rare"]).await;
+    redis.run(&["SET", "hot:golang-virtual:halved", "other"]).await;
+    assert_eq!(score(4).await, "24");
+    assert_eq!(score(0).await, "24", "each request is told once");
+    redis.run(&["DEL", "hot:golang-virtual:halved"]).await;
+    assert_eq!(score(2).await, "14", "the half of before, and the new ones");
+    let rare: Option<String> = redis::cmd("ZSCORE")
+        .arg(&["hot:golang-virtual", "example.com/rare"])
+        .query_async(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(rare, None, "what is hardly asked for any more goes");
+    let expiry: i64 = redis::cmd("TTL").arg("hot:golang-virtual:halved").query_async(&mut connection).await.unwrap();
+    assert!(expiry > 0, "nobody else halves for a while");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_are_applied_once_more_up_to_the_cursor() {
+    let center = Center::start().await;
+    center.reply_api("manifest", manifest(id(3)));
+    center.reply_api("changes", String::new());
+    let edge = TestEdge::start(&center, |_| {});
+    until(&edge, "begins", |report| report["cursor"] == "7-3").await;
+    center.reply_api("changes", lines(&[list_changed(2), list_changed(3), list_changed(4)]));
+    let replay = async |from: &str| {
+        let body = serde_json::json!({ "replay_from": from }).to_string();
+        let answer = edge.client.post(edge.admin_url("api/v1/sync")).body(body).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json::<Value>().await.unwrap())
+    };
+    until(&edge, "goes on", |report| report["cursor"] == "7-4").await;
+    center.reply(LIST, Reply::right("v1.0.0\n", Proof::Header));
+    edge.get(LIST).await;
+    assert_eq!(edge.get(LIST).await.x_cache(), "HIT");
+    let (status, answer) = replay("7-1").await;
+    assert_eq!((status, &answer["records"], &answer["to"]), (200, &3.into(), &"7-4".into()), "{answer}");
+    assert_ne!(edge.get(LIST).await.x_cache(), "HIT", "the list is stale again");
+    for wrong in ["7-4", "7-9", "6-1"] {
+        assert_eq!(replay(wrong).await.0, 400, "{wrong}");
+    }
+    assert_eq!(replay("x").await.0, 400);
+    center.reply_api("changes", String::new());
+    assert_eq!(replay("7-1").await.0, 410, "a feed that has nothing more after it");
+    assert_eq!(until(&edge, "stays", |_| true).await["cursor"], "7-4");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_cannot_be_read_changes_everything_and_one_twice_changes_nothing_more() {
+    let (center, redis) = (Center::start().await, Redis::start().await);
+    center.reply_api("manifest", manifest(id(3)));
+    center.reply_api("changes", String::new());
+    redis.alive_at(id(3)).await;
+    let edge = TestEdge::start(&center, |config: &mut Config| config.redis.url = redis.url());
+    until(&edge, "follows the stream", |report| report["channel"] == "stream").await;
+    // Fields of nobody's, bytes that are no text, a kind that a newer center knows.
+    let newer = ["event_type", "EXPLODE", "kind", "cosmos", "schema", "9"].map(str::as_bytes);
+    let entries: [&[&[u8]]; 3] = [&[b"a", b"b"], &[b"event_type", b"\xff\xfe", b"schema", b"1"], &newer];
+    for (seq, fields) in (4..).zip(entries) {
+        center.reply(LIST, Reply::right(format!("v1.0.{}\n", seq - 1), Proof::Header));
+        edge.get(LIST).await;
+        center.reply(LIST, Reply::right(format!("v1.0.{seq}\n"), Proof::Header));
+        let mut command = redis::cmd("XADD");
+        command.arg("meta:golang-virtual").arg(id(seq).to_string()).arg(fields);
+        command.exec_async(&mut redis.open().await.unwrap()).await.unwrap();
+        redis.alive_at(id(seq)).await;
+        until(&edge, "applies", |report| report["cursor"] == id(seq).to_string()).await;
+        assert_eq!(edge.get(LIST).await.text(), format!("v1.0.{seq}\n"));
+    }
+    // Delivered again from the beginning: known ids are confirmed and passed over.
+    redis.run(&["XGROUP", "SETID", "meta:golang-virtual", "edge:test-edge", "0"]).await;
+    redis.relay(&list_changed(7)).await;
+    let report = until(&edge, "goes on", |report| report["cursor"] == "7-7").await;
+    assert_eq!(report["channel"], "stream", "{report}");
+    // What another center left there is a hole, and the feed knows better.
+    center.reply_api("changes", lines(&[list_changed(8)]));
+    redis.run(&["XADD", "meta:golang-virtual", "99-1", "a", "b"]).await;
+    until(&edge, "follows the feed", |report| report["cursor"] == "7-8").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,8 @@ use crate::cache::Stats;
 pub(crate) struct CacheMetrics {
     evictions: IntCounter,
     damaged: IntCounter,
+    scrubbed: IntCounter,
+    scrubs: IntCounter,
     resets: IntCounter,
     trouble: IntGauge,
     bytes: prometheus::IntGaugeVec,
@@ -21,6 +23,11 @@ impl CacheMetrics {
         Self {
             evictions: counter("cache_evictions_total", "Entries evicted from disk for space."),
             damaged: counter("cache_damaged_total", "Entries found damaged and removed."),
+            scrubbed: counter(
+                "cache_scrubbed_bytes_total",
+                "Bytes of the disk tier that the background scrub read and hashed.",
+            ),
+            scrubs: counter("cache_scrubs_total", "Times that the background scrub has read all of the disk tier."),
             resets: counter(
                 "cache_index_resets_total",
                 "Times that a damaged index was moved aside and the disk tier started empty.",
@@ -43,6 +50,8 @@ impl CacheMetrics {
         let grow = |counter: &IntCounter, count: u64| counter.inc_by(count.saturating_sub(counter.get()));
         grow(&self.evictions, stats.evictions);
         grow(&self.damaged, stats.damaged);
+        grow(&self.scrubbed, stats.scrubbed_bytes);
+        grow(&self.scrubs, stats.scrubs);
         grow(&self.resets, stats.resets);
     }
 }

@@ -194,6 +194,7 @@ fn fetch(app: &App, ask: &Ask, request: &Request, key: &Key) -> Fetch {
         artefact,
         route,
         mutable,
+        after_removal: false,
         request_id: ask.request_id.clone(),
         via: ask.via.clone(),
     }

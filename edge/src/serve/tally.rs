@@ -1,8 +1,9 @@
 //! What is counted of every request: found by its labels once, not each time.
 
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use prometheus::IntCounter;
 use shared::artefact::ArtefactKind;
 use shared::request::Request;
@@ -74,12 +75,54 @@ impl Route {
     }
 }
 
+/// How long ago the recent requests may have begun: between one and two of these.
+const RECENT: Duration = Duration::from_mins(5);
+
 /// The figures of all routes.
 #[derive(Debug)]
 pub(crate) struct Tally {
     metrics: Metrics,
     repo: String,
     routes: Vec<OfRoute>,
+    marks: Mutex<Marks>,
+}
+
+/// Requests that the cache took part in.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hits {
+    /// All of them.
+    pub(crate) requests: u64,
+    /// Those that were answered from what is held.
+    pub(crate) hits: u64,
+}
+
+impl Hits {
+    /// The part that was answered from what is held; none without a request.
+    pub(crate) fn rate(self) -> Option<f64> {
+        (self.requests > 0).then(|| self.hits as f64 / self.requests as f64)
+    }
+
+    const fn since(self, before: Self) -> Self {
+        Self { requests: self.requests.saturating_sub(before.requests), hits: self.hits.saturating_sub(before.hits) }
+    }
+}
+
+/// The counts as they were at the last two times that a period was over.
+#[derive(Debug)]
+struct Marks {
+    at: Instant,
+    last: Hits,
+    before: Hits,
+}
+
+impl Marks {
+    fn recent(&mut self, now: Instant, total: Hits) -> Hits {
+        if now.duration_since(self.at) >= RECENT {
+            self.before = std::mem::replace(&mut self.last, total);
+            self.at = now;
+        }
+        total.since(self.before)
+    }
 }
 
 #[derive(Debug)]
@@ -94,7 +137,25 @@ impl Tally {
     pub(crate) fn new(metrics: &Metrics, repo: &str) -> Self {
         let of_route =
             |route: Route| OfRoute { route, http: metrics.of_route(route.as_str()), cache: Default::default() };
-        Self { metrics: metrics.clone(), repo: repo.to_owned(), routes: ROUTES.map(of_route).into() }
+        let marks = Marks { at: Instant::now(), last: Hits::default(), before: Hits::default() };
+        Self {
+            metrics: metrics.clone(),
+            repo: repo.to_owned(),
+            routes: ROUTES.map(of_route).into(),
+            marks: Mutex::new(marks),
+        }
+    }
+
+    /// Requests of the last minutes and how many of them were answered from what is held.
+    pub(crate) fn recent_hits(&self) -> Hits {
+        let mut total = Hits::default();
+        for x_cache in XCache::ALL {
+            let counted = self.routes.iter().filter_map(|of_route| of_route.cache[x_cache as usize].get());
+            let count = counted.map(IntCounter::get).sum();
+            total.requests += count;
+            total.hits += if x_cache.is_hit() { count } else { 0 };
+        }
+        self.marks.lock().recent(Instant::now(), total)
     }
 
     /// Counts an answered request.
@@ -113,6 +174,28 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_hit_rate_is_of_the_last_minutes() {
+        let hits = |requests, hits| Hits { requests, hits };
+        let start = Instant::now();
+        let mut marks = Marks { at: start, last: hits(0, 0), before: hits(0, 0) };
+        assert_eq!(marks.recent(start, hits(0, 0)).rate(), None);
+        assert_eq!(marks.recent(start + RECENT / 2, hits(10, 5)).rate(), Some(0.5));
+        marks.recent(start + RECENT, hits(10, 5));
+        // What was two periods ago counts no more.
+        assert_eq!(marks.recent(start + RECENT * 2, hits(20, 15)), hits(10, 10));
+    }
+
+    #[test]
+    fn what_is_held_counts_as_a_hit() {
+        let tally = Tally::new(&Metrics::new(), "tally-hits");
+        for x_cache in XCache::ALL {
+            tally.request(Route::Artefact(ArtefactKind::Zip), Some(x_cache), 219, Duration::from_millis(1));
+        }
+        tally.request(Route::Health, None, 219, Duration::from_millis(1));
+        assert_eq!(tally.recent_hits(), Hits { requests: 6, hits: 4 });
+    }
 
     #[test]
     fn every_route_is_counted_under_its_own_name() {

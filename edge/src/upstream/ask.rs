@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, header};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use shared::client::retry_after;
 use shared::fill::{FillError, FillErrorKind};
 use tokio::time::{Instant, sleep_until};
 
@@ -12,7 +13,6 @@ use super::attempt::{Attempt, Attempts, Failure, Taken};
 use super::health::{Health, News};
 use super::pool::Center;
 use super::{RouteKey, Upstream};
-use crate::respond;
 
 impl Upstream {
     /// The centers that may be asked for what `route` stands for, best first.
@@ -197,14 +197,6 @@ fn is_doubtful(before: News, now: News, slow: bool) -> bool {
 /// Whether another center may do better.
 fn is_refusal(status: StatusCode) -> bool {
     status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
-}
-
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    match text.parse() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => respond::parse_date(text)?.duration_since(std::time::SystemTime::now()).ok(),
-    }
 }
 
 /// An error with its causes, for the log.

@@ -36,6 +36,9 @@ pub(crate) struct Fetch {
     pub(crate) route: RouteKey,
     /// Whether another answer may be right tomorrow.
     pub(crate) mutable: bool,
+    /// Whether a center that does not know of all changes that this edge knows must not answer, though the artefact is no
+    /// mutable one: its version was removed, and the answer may be of the time before.
+    pub(crate) after_removal: bool,
     /// The request's id, so that both tiers' logs can be joined.
     pub(crate) request_id: String,
     /// The tiers that the request came through.
@@ -54,14 +57,14 @@ impl Fetch {
         put(header::TE, "trailers");
         put(header::VIA, &app.upstream.via(self.via.as_deref()));
         put(HeaderName::from_static("x-request-id"), &self.request_id);
-        if self.mutable {
+        if self.mutable || self.after_removal {
             let cursor = app.cache.cursor(&app.config().repository);
             if cursor != ChangeId::ZERO {
                 put(HeaderName::from_static("x-min-change-id"), &cursor.to_string());
             }
-            if let Some(entry) = held.filter(|entry| !entry.status.is_negative()) {
-                put(header::IF_NONE_MATCH, &entry.meta.digest.etag());
-            }
+        }
+        if let Some(entry) = held.filter(|entry| self.mutable && !entry.status.is_negative()) {
+            put(header::IF_NONE_MATCH, &entry.meta.digest.etag());
         }
         headers
     }
@@ -110,12 +113,28 @@ async fn ask(
     // Before anything is asked: a change that arrives from here on beats what this fill brings.
     let ticket = app.cache.ticket(&fetch.key);
     let held = app.on_disk(&fetch.key).await;
+    let key = fetch.key.clone();
+    if held.is_none() && app.with_cache(move |cache| cache.is_removed(&key)).await? {
+        // It may be back, which this edge has not heard of yet.
+        let fetch = Fetch { after_removal: true, ..fetch.clone() };
+        return take(app, &fetch, None, ticket.after_removal(), (for_a_client, writer)).await;
+    }
     if let Some((_, Freshness::Fresh)) = held {
         // Another fill of this key ended between the look-up that missed and the start of this one.
         writer.head(FillHead::Held { revalidated: false });
         return Ok(());
     }
-    let held = held.map(|(entry, _)| entry);
+    take(app, fetch, held.map(|(entry, _)| entry), ticket, (for_a_client, writer)).await
+}
+
+/// Asks a center and takes what it answers.
+async fn take(
+    app: &Arc<App>,
+    fetch: &Fetch,
+    held: Option<Entry>,
+    ticket: Ticket,
+    (for_a_client, writer): (bool, &mut FillWriter<FillHead>),
+) -> Result<(), FillError> {
     let headers = fetch.headers(app, held.as_ref());
     let mut attempts = app.upstream.attempts(&fetch.route);
     let taken = app.upstream.ask(&mut attempts, Method::GET, &fetch.path, headers).await?;
@@ -140,8 +159,10 @@ async fn ask(
     }
 }
 
-/// What to say of a version that was removed while it was fetched: what the center says of it now.
+/// What to say of a version that was removed while it was fetched: what the center says of it now. Where it is back already, the
+/// readers that got nothing yet begin anew.
 async fn removed(app: &Arc<App>, fetch: &Fetch) -> FillError {
+    let fetch = &Fetch { after_removal: true, ..fetch.clone() };
     let unknown = FillError::new(FillErrorKind::Unavailable, "the version was removed while it was fetched");
     let ticket = app.cache.ticket(&fetch.key);
     let mut attempts = app.upstream.attempts(&fetch.route);
@@ -149,9 +170,8 @@ async fn removed(app: &Arc<App>, fetch: &Fetch) -> FillError {
         return unknown;
     };
     if taken.response.status().is_success() {
-        // A replica that does not know yet, or the version is back: either way this fill is too old.
         taken.attempt.succeeded();
-        return unknown;
+        return FillError::new(FillErrorKind::Abandoned, "the version was removed and restored while it was fetched");
     }
     let error = refusal(app, ticket, taken).await;
     match error.kind {
@@ -197,7 +217,8 @@ async fn refusal(app: &Arc<App>, ticket: Ticket, taken: Taken) -> FillError {
 fn confirmed(touched: Result<Option<Entry>, CacheError>) -> Result<(), FillError> {
     match touched {
         Ok(Some(_)) => Ok(()),
-        Ok(None) => Err(FillError::new(FillErrorKind::Unavailable, "what was held went away while it was confirmed")),
+        // Who waits for it begins anew.
+        Ok(None) => Err(FillError::new(FillErrorKind::Abandoned, "what was held went away while it was confirmed")),
         Err(error) => {
             tracing::warn!(%error, "a confirmation could not be recorded");
             Err(FillError::new(FillErrorKind::Storage, "the cache failed"))
@@ -216,7 +237,7 @@ pub(super) async fn refused(response: reqwest::Response) -> FillError {
         StatusCode::GATEWAY_TIMEOUT => FillErrorKind::Timeout,
         _ => FillErrorKind::Upstream,
     };
-    let retry_after = super::ask::retry_after(response.headers());
+    let retry_after = shared::client::retry_after(response.headers());
     let said = first_line(response).await;
     let message = match kind {
         _ if !said.is_empty() => said,

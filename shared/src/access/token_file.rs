@@ -1,5 +1,6 @@
 //! The file of tokens: YAML with names, hashes and grants, never a token itself.
 
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -70,8 +71,10 @@ impl TokenFile {
     }
 
     /// Adds a token to a file, which is created where there is none, readable by its owner only. The file is replaced
-    /// as a whole, so a reader never sees half of it.
+    /// as a whole, so a reader never sees half of it; two that append at one time wait for each other.
     pub fn append(file: &Path, entry: TokenEntry) -> Result<(), AccessError> {
+        // The folder is locked: the file itself is another one afterwards.
+        let _turn = lock(folder_of(file)).map_err(|source| AccessError::Write { file: file.to_owned(), source })?;
         let mut all = match Self::load(file) {
             Ok(all) => all,
             Err(AccessError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Self::default(),
@@ -84,14 +87,24 @@ impl TokenFile {
     }
 }
 
+fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn lock(folder: &Path) -> io::Result<File> {
+    let folder = File::open(folder)?;
+    folder.lock()?;
+    Ok(folder)
+}
+
 fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(file);
     // A temporary file is made with mode 0600, which is what a file of secrets' hashes should keep.
     let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
     temporary.write_all(bytes)?;
     temporary.as_file().sync_all()?;
     temporary.persist(file)?;
-    std::fs::File::open(folder)?.sync_all()
+    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]
@@ -116,6 +129,22 @@ mod tests {
         assert_eq!(TokenFile::load(&file).unwrap().tokens, entries);
         let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn tokens_that_are_appended_at_one_time_are_all_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tokens.yaml");
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                let file = &file;
+                scope.spawn(move || {
+                    let sha256 = generate().unwrap().hashed;
+                    TokenFile::append(file, TokenEntry { name: format!("t{number}"), sha256, grants: vec![] }).unwrap();
+                });
+            }
+        });
+        assert_eq!(TokenFile::load(&file).unwrap().tokens.len(), 8);
     }
 
     #[test]

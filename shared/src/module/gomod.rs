@@ -1,10 +1,12 @@
-//! What a proxy needs to know of a `go.mod`: whose it is, what it retracts, whether it is deprecated.
+//! What a proxy needs to know of a `go.mod`: whose it is, what it retracts, whether it is deprecated, and what a build of it loads.
 
+mod file;
 mod lexer;
 mod unquote;
 
 use super::path::{ModulePath, split_path_version};
 use super::version::{canonical_version, check_path_major};
+pub use file::{ModFile, Named, Replace, file};
 use lexer::{Block, Line, Statement};
 use unquote::unquote;
 

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 pub use self::diff::Difference;
 use self::diff::{differences, with_running};
-pub use self::watch::Watch;
+pub use self::watch::{Stamp, Watch};
 use crate::telemetry::{counter_vec, gauge};
 
 /// What a reload came to.

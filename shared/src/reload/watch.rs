@@ -12,7 +12,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What differs when a file does: one that is replaced within a tick of the clock has another inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+pub struct Stamp {
     modified: Option<SystemTime>,
     len: u64,
     device: u64,
@@ -20,7 +20,8 @@ struct Stamp {
 }
 
 impl Stamp {
-    fn of(file: &Path) -> Option<Self> {
+    /// What stands in the file's place now; `None` if nothing does.
+    pub fn of(file: &Path) -> Option<Self> {
         let data = std::fs::metadata(file).ok()?;
         Some(Self { modified: data.modified().ok(), len: data.len(), device: data.dev(), inode: data.ino() })
     }

@@ -1,20 +1,24 @@
-//! One artefact through one edge: asked for again while that may help, and proven.
+//! One artefact through a GOPROXY: asked for again while that may help, and proven.
 
 use std::fs::File;
 use std::io::{Seek as _, Write as _};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{StatusCode, header};
+use http::StatusCode;
 use reqwest::{Client, Response};
+use shared::backoff::Backoff;
+use shared::client::retry_after;
+use shared::digest::Digest;
+use shared::go_sum::Entry;
 use shared::module::zip::{GOMOD_BYTES_MAX, ZIP_BYTES_MAX};
+use shared::module::{ModulePath, Version};
 use tokio::time::sleep;
 
 use super::proof;
-use crate::backoff::Backoff;
+use super::target::{Got, path};
+use super::wanted::{Key, Parts};
 use crate::url::{join, reason};
-use shared::go_sum::Entry;
 
 /// How often one artefact is asked for.
 const TRIES_MAX: u32 = 5;
@@ -22,50 +26,8 @@ const TRIES_MAX: u32 = 5;
 /// The longest `Retry-After` that is obeyed; who asks for more is not waited for.
 const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
 
-/// After this many artefacts in a row without any connection the edge is given up.
-const UNREACHED_MAX: u32 = 3;
-
 /// Largest `.info`.
 const INFO_BYTES_MAX: u64 = 1 << 20;
-
-/// What is warmed of a version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Artefact {
-    /// Its time and origin.
-    Info,
-    /// Its go.mod.
-    Mod,
-    /// Its content.
-    Zip,
-}
-
-impl Artefact {
-    /// The end of its path.
-    pub(crate) const fn extension(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Mod => "mod",
-            Self::Zip => "zip",
-        }
-    }
-
-    const fn bytes_max(self) -> u64 {
-        match self {
-            Self::Info => INFO_BYTES_MAX,
-            Self::Mod => GOMOD_BYTES_MAX,
-            Self::Zip => ZIP_BYTES_MAX,
-        }
-    }
-}
-
-/// What came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Got {
-    /// The edge had it already.
-    pub(crate) was_warm: bool,
-    /// Length of the body.
-    pub(crate) bytes: u64,
-}
 
 /// Why an artefact is not warm.
 #[derive(Debug, thiserror::Error)]
@@ -92,92 +54,84 @@ pub(crate) enum FetchError {
     /// Here, the temporary file failed.
     #[error("temporary file: {0}")]
     Storage(#[from] std::io::Error),
-    /// The edge was not reached so often that it is not tried again.
-    #[error("the edge is not reachable")]
-    GivenUp,
 }
 
 impl FetchError {
-    fn is_worth_retrying(&self) -> bool {
+    /// Whether asking again may end otherwise.
+    pub(crate) fn is_worth_retrying(&self) -> bool {
         match self {
             Self::Connect(_) | Self::Transport(_) => true,
             Self::Status { status, retry_after, .. } => {
                 (status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS)
                     && retry_after.is_none_or(|wait| wait <= RETRY_AFTER_MAX)
             }
-            Self::Proof(_) | Self::Storage(_) | Self::GivenUp => false,
+            Self::Proof(_) | Self::Storage(_) => false,
         }
     }
 
     fn retry_after(&self) -> Duration {
         match self {
             Self::Status { retry_after, .. } => retry_after.unwrap_or_default(),
-            Self::Connect(_) | Self::Transport(_) | Self::Proof(_) | Self::Storage(_) | Self::GivenUp => Duration::ZERO,
+            Self::Connect(_) | Self::Transport(_) | Self::Proof(_) | Self::Storage(_) => Duration::ZERO,
         }
     }
 }
 
-/// Asks one edge.
+/// Asks one GOPROXY: an edge, or a repository of the center.
 #[derive(Debug)]
 pub(crate) struct Fetcher {
     client: Client,
     base: String,
-    /// Artefacts in a row for which no connection could be made.
-    unreached: AtomicU32,
 }
 
 impl Fetcher {
     /// Fetches through the GOPROXY at `base`.
     pub(crate) fn new(client: Client, base: &str) -> Self {
-        Self { client, base: base.to_owned(), unreached: AtomicU32::new(0) }
+        Self { client, base: base.to_owned() }
     }
 
     /// Fetches and proves one artefact.
-    pub(crate) async fn warm(&self, entry: &Entry, artefact: Artefact) -> Result<Got, FetchError> {
-        let mut backoff = Backoff::default();
-        let mut tries = 0;
-        loop {
-            if self.unreached.load(Ordering::Relaxed) >= UNREACHED_MAX {
-                return Err(FetchError::GivenUp);
-            }
-            tries += 1;
-            let error = match self.attempt(entry, artefact).await {
-                Ok(got) => return Ok(got),
-                Err(error) => error,
-            };
-            if tries >= TRIES_MAX || !error.is_worth_retrying() {
-                if matches!(error, FetchError::Connect(_)) {
-                    self.unreached.fetch_add(1, Ordering::Relaxed);
-                }
-                return Err(error);
-            }
-            sleep(backoff.next().max(error.retry_after())).await;
-        }
+    pub(crate) async fn warm(&self, entry: &Entry, part: Parts) -> Result<Got, FetchError> {
+        retried(|| self.attempt(entry, part)).await
     }
 
-    async fn attempt(&self, entry: &Entry, artefact: Artefact) -> Result<Got, FetchError> {
-        let path = format!("{}/@v/{}.{}", entry.module.escaped(), entry.version.escaped(), artefact.extension());
-        let response = self.client.get(join(&self.base, &path)).send().await.map_err(|error| {
+    /// The go.mod of a version.
+    pub(crate) async fn gomod(&self, key: &Key) -> Result<Vec<u8>, FetchError> {
+        let path = path(key, Parts::MOD);
+        retried(|| self.small(&path, GOMOD_BYTES_MAX)).await
+    }
+
+    /// The version that `@latest` stands for; its own go.mod may name another module.
+    pub(crate) async fn latest(&self, module: &ModulePath) -> Result<Version, FetchError> {
+        let path = format!("{}/@latest", module.escaped());
+        let body = retried(|| self.small(&path, INFO_BYTES_MAX)).await?;
+        proof::version(&body, module).map_err(FetchError::Proof)
+    }
+
+    async fn small(&self, path: &str, bytes_max: u64) -> Result<Vec<u8>, FetchError> {
+        small_body(self.ask(path).await?, bytes_max).await
+    }
+
+    async fn ask(&self, path: &str) -> Result<Response, FetchError> {
+        let response = self.client.get(join(&self.base, path)).send().await.map_err(|error| {
             if error.is_connect() { FetchError::Connect(reason(error)) } else { FetchError::Transport(reason(error)) }
         })?;
-        self.unreached.store(0, Ordering::Relaxed);
-        if response.status() != StatusCode::OK {
-            return Err(refusal(response).await);
-        }
+        if response.status() == StatusCode::OK { Ok(response) } else { Err(refusal(response).await) }
+    }
+
+    async fn attempt(&self, entry: &Entry, part: Parts) -> Result<Got, FetchError> {
+        let key = Key { module: entry.module.clone(), version: entry.version.clone() };
+        let response = self.ask(&path(&key, part)).await?;
         let was_warm = response.headers().get("x-cache").is_some_and(|value| value == "HIT");
-        let bytes = match artefact {
-            Artefact::Info | Artefact::Mod => {
-                let body = small_body(response, artefact).await?;
-                match artefact {
-                    Artefact::Info => proof::info(&body, entry),
-                    Artefact::Mod | Artefact::Zip => proof::gomod(&body, entry),
-                }
-                .map_err(FetchError::Proof)?;
-                body.len() as u64
-            }
-            Artefact::Zip => self.zip(response, entry).await?,
-        };
-        Ok(Got { was_warm, bytes })
+        if part == Parts::ZIP {
+            let bytes = self.zip(response, entry).await?;
+            return Ok(Got { was_warm, bytes, sha256: None });
+        }
+        let is_info = part == Parts::INFO;
+        let body = small_body(response, if is_info { INFO_BYTES_MAX } else { GOMOD_BYTES_MAX }).await?;
+        let proven = if is_info { proof::info(&body, entry) } else { proof::gomod(&body, entry) };
+        proven.map_err(FetchError::Proof)?;
+        Ok(Got { was_warm, bytes: body.len() as u64, sha256: Some(Digest::of(&body)) })
     }
 
     /// Writes a zip to a temporary file, which has no name and vanishes with its handle, and proves it there.
@@ -186,7 +140,7 @@ impl Fetcher {
         let mut len = 0;
         while let Some(chunk) = response.chunk().await.map_err(|error| FetchError::Transport(reason(error)))? {
             len += chunk.len() as u64;
-            check_len(len, Artefact::Zip)?;
+            check_len(len, ZIP_BYTES_MAX)?;
             file = blocking(move || append(file, &chunk)).await??;
         }
         let entry = entry.clone();
@@ -205,29 +159,43 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)
 }
 
-async fn small_body(mut response: Response, artefact: Artefact) -> Result<Vec<u8>, FetchError> {
+/// Asks until it works, or another time would not help.
+async fn retried<T, F>(attempt: impl Fn() -> F) -> Result<T, FetchError>
+where
+    F: Future<Output = Result<T, FetchError>>,
+{
+    let mut backoff = Backoff::default();
+    let mut tries = 1;
+    loop {
+        let error = match attempt().await {
+            Ok(got) => return Ok(got),
+            Err(error) => error,
+        };
+        if tries >= TRIES_MAX || !error.is_worth_retrying() {
+            return Err(error);
+        }
+        tries += 1;
+        sleep(backoff.next().max(error.retry_after())).await;
+    }
+}
+
+async fn small_body(mut response: Response, bytes_max: u64) -> Result<Vec<u8>, FetchError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| FetchError::Transport(reason(error)))? {
         body.extend_from_slice(&chunk);
-        check_len(body.len() as u64, artefact)?;
+        check_len(body.len() as u64, bytes_max)?;
     }
     Ok(body)
 }
 
-fn check_len(len: u64, artefact: Artefact) -> Result<(), FetchError> {
-    let max = artefact.bytes_max();
+fn check_len(len: u64, max: u64) -> Result<(), FetchError> {
     if len > max { Err(FetchError::Proof(format!("it is larger than {max} bytes"))) } else { Ok(()) }
 }
 
 /// The error of an answer that is not 200, with the edge's own line.
 async fn refusal(mut response: Response) -> FetchError {
     let status = response.status();
-    let retry_after = response
-        .headers()
-        .get(header::RETRY_AFTER)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| text.trim().parse().ok())
-        .map(Duration::from_secs);
+    let retry_after = retry_after(response.headers());
     // One chunk is enough for one line.
     let body = response.chunk().await.ok().flatten().unwrap_or_default();
     let line = String::from_utf8_lossy(&body[..body.len().min(500)]).lines().next().unwrap_or_default().to_owned();

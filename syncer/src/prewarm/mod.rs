@@ -1,23 +1,52 @@
-//! `modtier-syncer once --go-sum FILE`: everything that a project's go.sum names is fetched through the edges, so that a
-//! build finds it there. What arrives is proven with the hashes of the go.sum.
+//! Pre-warming: edges hold what the next build will ask for, before it does.
+//!
+//! ```text
+//! folders · git · bills · lists · hot modules · new versions
+//!    └─▶ sources ──▶ closure ──▶ queue (a lane for each edge) ──▶ callers ──▶ the edge fetches what it lacks
+//!        (files)     (MVS)       journal, log, limits, retries
+//! ```
+//!
+//! An edge is told names and fetches what it lacks by its own fills, from its own center: nothing is moved through here. What it
+//! says it holds is compared by SHA-256 with what other edges hold. A run over single files (`prewarm FILE…`, `once --go-sum`)
+//! goes through an edge's GOPROXY instead, and proves with the hashes of the go.sum what arrives.
 
+mod caller;
+mod closure;
+mod command;
 mod fetch;
+mod limits;
+mod metrics;
 mod proof;
+mod queue;
+mod settings;
+mod sources;
 mod summary;
+mod target;
+mod wanted;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
-use futures_util::stream;
+use parking_lot::Mutex;
 use shared::client::{ClientOptions, http_client};
-use shared::go_sum::{self, Entry, GoSumError};
-use shared::progress::Progress;
+use shared::go_sum::GoSumError;
+use tokio::sync::mpsc;
 
-use self::fetch::{Artefact, FetchError, Fetcher};
-use self::summary::{Outcome, Summary};
+use self::caller::Edge;
+use self::closure::Mods;
+pub(crate) use self::command::{PrewarmArgs, run, run_command};
+use self::fetch::Fetcher;
+use self::metrics::PrewarmMetrics;
+use self::queue::{Queue, StateError};
+pub(crate) use self::settings::PrewarmSettings;
+use self::sources::Sources;
+use self::target::Target;
 use crate::config::Config;
+use crate::edges::EdgeClient;
+use crate::feed::Feed;
+use crate::url::{authority, join};
+use crate::watch::NewVersion;
 
 /// How long a body may pause: the edge may be fetching a large cold zip from afar.
 const READ_TIMEOUT: Duration = Duration::from_mins(2);
@@ -44,83 +73,119 @@ pub(crate) enum PrewarmError {
     /// There is nothing to do.
     #[error("{}: names no module, so there is nothing to warm", .0.display())]
     Empty(PathBuf),
+    /// Nothing is configured.
+    #[error("nothing to warm: name files, or sources in the group prewarm of the configuration")]
+    NoSource,
     /// There is nobody to ask.
     #[error("no edge to warm: name one with --through URL or MODTIER_SYNCER_GOPROXY")]
     NoEdge,
     /// The HTTP client cannot be made.
     #[error("cannot make an HTTP client: {0}")]
     Client(reqwest::Error),
+    /// A setting cannot be used.
+    #[error("{0}")]
+    Setting(String),
+    /// The queue's folder cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
 }
 
-/// Warms the edges; the exit code says how far it came.
-pub(crate) async fn run(config: &Config, file: &Path) -> Result<u8, PrewarmError> {
-    let text = std::fs::read_to_string(file).map_err(|source| PrewarmError::Read { file: file.to_owned(), source })?;
-    let entries = go_sum::parse(&text).map_err(|error| PrewarmError::GoSum { file: file.to_owned(), error })?;
-    if entries.is_empty() {
-        return Err(PrewarmError::Empty(file.to_owned()));
-    }
-    if config.goproxy.is_empty() {
-        return Err(PrewarmError::NoEdge);
-    }
-    let client = http_client(ClientOptions { read_timeout: READ_TIMEOUT, ..ClientOptions::default() })
-        .map_err(PrewarmError::Client)?;
-    let count: usize = entries.iter().map(|entry| artefacts(entry).len()).sum();
-    let progress = Arc::new(Progress::start(count * config.goproxy.len(), "artefacts"));
-    let entries = Arc::new(entries);
-    let edges = config.goproxy.iter().map(|edge| {
-        let fetcher = Arc::new(Fetcher::new(client.clone(), edge));
-        warm_edge(fetcher, Arc::clone(&entries), config.concurrency, Arc::clone(&progress))
-    });
-    let summary = futures_util::future::join_all(edges).await.into_iter().fold(Summary::default(), Summary::plus);
-    progress.finish();
-    println!("{summary}");
-    Ok(summary.exit_code())
+/// Keeping the configured sources warm at the configured edges, with the queue on disk.
+pub(crate) struct Prewarm {
+    edges: Vec<Edge>,
+    sources: Sources,
+    queue: Arc<Queue>,
 }
 
-/// Fetches every entry through one edge, `concurrency` of them at a time.
-async fn warm_edge(
-    fetcher: Arc<Fetcher>,
-    entries: Arc<Vec<Entry>>,
-    concurrency: usize,
-    progress: Arc<Progress>,
-) -> Summary {
-    let (fetcher, progress) = (&fetcher, &progress);
-    stream::iter(entries.iter().map(|entry| warm_entry(fetcher, entry, progress)))
-        .buffer_unordered(concurrency)
-        .fold(Summary::default(), async |sum, one| sum.plus(one))
-        .await
-}
-
-/// What a build needs of an entry, the small ones first.
-fn artefacts(entry: &Entry) -> &'static [Artefact] {
-    if entry.zip.is_empty() {
-        &[Artefact::Info, Artefact::Mod]
-    } else {
-        &[Artefact::Info, Artefact::Mod, Artefact::Zip]
-    }
-}
-
-async fn warm_entry(fetcher: &Fetcher, entry: &Entry, progress: &Progress) -> Summary {
-    let mut summary = Summary::default();
-    for &artefact in artefacts(entry) {
-        let outcome = match fetcher.warm(entry, artefact).await {
-            Ok(got) => Outcome::Held { was_warm: got.was_warm, bytes: got.bytes },
-            Err(error) => {
-                if !matches!(error, FetchError::GivenUp) {
-                    progress.line(&format!(
-                        "failed: {} {} .{}: {error}",
-                        entry.module,
-                        entry.version,
-                        artefact.extension()
-                    ));
-                }
-                Outcome::Failed
-            }
+impl Prewarm {
+    /// As configured; none if nothing is to be kept warm.
+    ///
+    /// # Errors
+    /// When the folder of the state cannot be used.
+    pub(crate) fn of(config: &Config) -> Result<Option<Self>, PrewarmError> {
+        if !config.prewarm.has_sources() {
+            return Ok(None);
+        }
+        let client = client()?;
+        let of_edges =
+            EdgeClient::new(client.clone(), config).map_err(|error| PrewarmError::Setting(error.to_string()))?;
+        let edges = edges(config, &client, &of_edges)?;
+        let names: Vec<String> = edges.iter().map(|edge| edge.name.clone()).collect();
+        let metrics = PrewarmMetrics::new();
+        let queue = Queue::open(&names, &config.prewarm, metrics.clone())?;
+        let center = join(&config.center, &format!("api/go/{}", config.repository));
+        let sources = Sources {
+            settings: config.prewarm.clone(),
+            queue: Arc::clone(&queue),
+            mods: Mods::new(Fetcher::new(client.clone(), &center)),
+            metrics,
+            client: of_edges,
+            edges: config.edges.iter().map(|edge| (authority(edge), edge.clone())).collect(),
+            hot: Mutex::default(),
         };
-        summary.add(outcome);
-        progress.step();
+        Ok(Some(Self { edges, sources, queue }))
     }
-    summary
+
+    /// Watches the sources and serves the edges for good; what appeared upstream is one of the sources.
+    pub(crate) async fn watch(self, feed: &Feed, appeared: mpsc::Receiver<NewVersion>) {
+        let callers = self.edges.iter().map(|edge| caller::serve(&self.queue, edge, false));
+        let sources = async { tokio::join!(self.sources.watch(feed), self.sources.want_appeared(appeared)) };
+        tokio::join!(sources, futures_util::future::join_all(callers));
+    }
+
+    /// Reads the sources once and empties the queue, as far as the limits allow. The exit code and a line that says what came of it.
+    /// `appeared` came upstream since the last time.
+    pub(crate) async fn once(self, appeared: &[NewVersion]) -> (u8, String) {
+        let mut is_whole = self.sources.read_once().await;
+        for new in appeared {
+            is_whole &= self.sources.want_new(new).await;
+        }
+        self.queue.show_progress();
+        let callers = self.edges.iter().map(|edge| caller::serve(&self.queue, edge, true));
+        futures_util::future::join_all(callers).await;
+        self.queue.finish();
+        let summary = self.queue.summary();
+        let code = if is_whole { summary.exit_code() } else { summary.exit_code().max(shared::cli::EXIT_FAILED) };
+        (code, summary.to_string())
+    }
+}
+
+fn client() -> Result<reqwest::Client, PrewarmError> {
+    http_client(ClientOptions { read_timeout: READ_TIMEOUT, ..ClientOptions::default() }).map_err(PrewarmError::Client)
+}
+
+/// The edges' administrations, where they are configured; otherwise their GOPROXYs.
+fn edges(config: &Config, client: &reqwest::Client, of_edges: &EdgeClient) -> Result<Vec<Edge>, PrewarmError> {
+    let admin = config.edges.iter().map(|base| Edge {
+        name: authority(base),
+        target: Target::Admin { client: of_edges.clone(), base: base.clone() },
+    });
+    let mut edges: Vec<Edge> = admin.collect();
+    if edges.is_empty() {
+        edges = goproxies(config, client, &Arc::default());
+    }
+    if edges.is_empty() { Err(PrewarmError::NoEdge) } else { Ok(edges) }
+}
+
+fn goproxies(
+    config: &Config,
+    client: &reqwest::Client,
+    sums: &Arc<std::collections::HashMap<wanted::Key, shared::go_sum::Entry>>,
+) -> Vec<Edge> {
+    let edge = |base: &String| Edge {
+        name: authority(base),
+        target: Target::Goproxy {
+            fetcher: Fetcher::new(client.clone(), base),
+            concurrency: config.concurrency,
+            sums: Arc::clone(sums),
+        },
+    };
+    config.goproxy.iter().map(edge).collect()
+}
+
+/// The text of a file that was named on the command line.
+fn read(file: &Path) -> Result<String, PrewarmError> {
+    closure::read_text(file).map_err(|source| PrewarmError::Read { file: file.to_owned(), source })
 }
 
 #[cfg(test)]

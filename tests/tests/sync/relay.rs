@@ -56,6 +56,7 @@ fn record(id: ChangeId) -> Change {
         version: Some(format!("v1.0.{}", id.seq)),
         kind: Kind::Version,
         timestamp: 1_763_671_234,
+        timestamp_ms: None,
         sha256: None,
         h1: Some("h1:x".into()),
         origin: Some("golang-local".into()),

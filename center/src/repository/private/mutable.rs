@@ -58,13 +58,14 @@ impl Private {
         options: &FetchOptions,
     ) -> Result<Option<Answer>, RepoError> {
         if let Some(absence) = absence(record) {
-            let counts = options.held_only || is_within(record.fetched_ms, self.periods.negative);
+            let counts = options.held_only || is_within(record.fetched_ms, options.fresh_for(self.periods.negative));
             return if counts { Err(absence) } else { Ok(None) };
         }
-        if is_within(record.fetched_ms, self.periods.metadata) {
+        if is_within(record.fetched_ms, options.fresh_for(self.periods.metadata)) {
             return self.held_mutable(record, CacheStatus::Hit).await;
         }
-        let may_be_old = is_within(record.fetched_ms, self.periods.metadata + self.periods.refresh_behind);
+        let may_be_old =
+            !options.revalidate && is_within(record.fetched_ms, self.periods.metadata + self.periods.refresh_behind);
         if !may_be_old && !options.held_only {
             return Ok(None);
         }

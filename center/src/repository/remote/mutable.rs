@@ -49,7 +49,7 @@ impl Remote {
                 self.refresh_ahead(request, record, *options);
                 return Ok(if answer.cache == CacheStatus::Stale { answer } else { answer.reflecting(head) });
             }
-            let counts = options.held_only || is_within(record.fetched_ms, self.periods.negative);
+            let counts = options.held_only || is_within(record.fetched_ms, options.fresh_for(self.periods.negative));
             if let Some(absence) = absence(record).filter(|_| counts) {
                 return Err(absence);
             }
@@ -82,7 +82,7 @@ impl Remote {
 
     /// An answer within its period, or whatever is held if nothing else may be asked.
     async fn fresh(&self, record: &MutableRecord, options: &FetchOptions) -> Result<Option<Answer>, RepoError> {
-        if is_within(record.fetched_ms, self.periods.metadata) {
+        if is_within(record.fetched_ms, options.fresh_for(self.periods.metadata)) {
             return self.answer(record, CacheStatus::Hit).await;
         }
         if options.held_only {

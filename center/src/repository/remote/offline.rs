@@ -27,7 +27,7 @@ impl Remote {
             Artefact::Latest => self.held_latest(request).await,
             Artefact::Query(_) => self.held_mutable(request).await,
             Artefact::Info(version) | Artefact::Mod(version) | Artefact::Zip(version) => {
-                self.immutable(request, version, &FetchOptions { held_only: true }).await
+                self.immutable(request, version, &FetchOptions::HELD_ONLY).await
             }
         };
         match found {
@@ -49,7 +49,7 @@ impl Remote {
     }
 
     async fn held_latest(self: &Arc<Self>, request: &ModuleRequest) -> Result<Answer, RepoError> {
-        let (head, options) = (self.log.head(), FetchOptions { held_only: true });
+        let (head, options) = (self.log.head(), FetchOptions::HELD_ONLY);
         let (versions, _) = self.held_versions(request).await?;
         let of = |artefact| ModuleRequest { module: request.module.clone(), artefact };
         let gomod = |version: Version| async move {

@@ -303,7 +303,7 @@ async fn what_is_held_is_answered_without_asking() {
     let setup = impatient(&origin).await;
     let zip = origin.serve("example.com/a", "v1.0.0", GOMOD);
     origin.set("example.com/a/@v/list", Reply::ok("v1.0.0\n"));
-    let held = FetchOptions { held_only: true };
+    let held = FetchOptions::HELD_ONLY;
     for name in ["@v/list", "@v/v1.0.0.zip"] {
         let request = crate::repository::testing::asked(&format!("example.com/a/{name}"));
         let repository = setup.repository("virtual");

@@ -15,7 +15,7 @@ const fn secs(seconds: u64) -> Duration {
 #[test]
 fn a_list_leaves_memory_after_its_period_and_comes_back_from_disk() {
     let rig = Rig::new();
-    rig.store.set_channel_health(true);
+    rig.store.trust_channel(Duration::MAX);
     rig.commit(LIST, b"v1.0.0\n").unwrap();
     assert_eq!(rig.memory(LIST).unwrap().1, Freshness::Fresh);
     rig.pass(secs(30));
@@ -36,7 +36,7 @@ fn an_unhealthy_channel_shortens_and_a_hot_module_lengthens() {
     rig.commit(LIST, b"v1.0.0\n").unwrap();
     rig.pass(secs(60));
     assert_eq!(rig.disk(LIST).unwrap().1, Freshness::Stale);
-    rig.store.set_channel_health(true);
+    rig.store.trust_channel(Duration::MAX);
     assert_eq!(rig.disk(LIST).unwrap().1, Freshness::Fresh);
     rig.pass(secs(300));
     assert_eq!(rig.disk(LIST).unwrap().1, Freshness::Stale);
@@ -247,4 +247,29 @@ fn a_purge_takes_all_of_a_module_or_all() {
     assert_eq!((rig.files(), rig.store.stats().disk_objects, rig.store.stats().disk_bytes), (0, 0, 0));
     rig.commit(LIST, b"v1.0.0\n").unwrap();
     assert_eq!(rig.reopened().disk(LIST).unwrap().1, Freshness::Fresh);
+}
+
+#[test]
+fn changes_that_are_applied_once_more_take_nothing_back() {
+    let rig = Rig::new();
+    rig.store.set_channel_health(true);
+    let delete = |seq| change(seq, EventType::Delete, Kind::Version, Some("v1.0.0"));
+    let log = [created(1, "v1.0.0"), delete(2), created(3, "v1.0.0"), delete(4)];
+    rig.apply(&log);
+    let gone = || rig.commit(ZIP, b"zip");
+    assert!(gone().is_err(), "the last word is that it was removed");
+    // An old record alone, and all of them.
+    for again in [&log[..1], &log[1..3], &log[..]] {
+        assert_eq!(rig.store.reapply(REPO, again).unwrap(), again.len());
+        assert!(gone().is_err());
+        assert_eq!(rig.store.cursor(REPO), id(4));
+    }
+    rig.apply(&[created(5, "v1.0.0")]);
+    rig.commit(LIST, b"v1.0.0\n").unwrap();
+    assert_eq!(rig.store.reapply(REPO, &log).unwrap(), 4);
+    assert_ne!(rig.disk(LIST).unwrap().1, Freshness::Fresh, "what they make stale is stale again");
+    rig.commit(ZIP, b"zip").unwrap();
+    // What has not been applied yet is not applied by this.
+    assert_eq!(rig.store.reapply(REPO, &[delete(6)]).unwrap(), 0);
+    assert!(rig.disk(ZIP).is_some());
 }

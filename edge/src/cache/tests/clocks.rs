@@ -17,7 +17,7 @@ impl Rig {
         self.store.close();
         self.now_ms.store(now_ms, SeqCst);
         let rig = self.reopened();
-        rig.store.set_channel_health(true);
+        rig.store.trust_channel(Duration::MAX);
         rig
     }
 }
@@ -77,7 +77,7 @@ fn a_restart_keeps_the_ages_and_a_crash_too() {
     drop(store);
     let store = open(dir.path(), &now_ms, 100 * MIB);
     let rig = Rig { dir, now_ms, store };
-    rig.store.set_channel_health(true);
+    rig.store.trust_channel(Duration::MAX);
     assert_eq!(rig.disk(LIST).unwrap().1, Freshness::StaleIfError);
     // The sweep keeps the time while the edge runs: five days of it are no jump.
     for _ in 0..5 {
@@ -105,7 +105,7 @@ fn a_negative_of_a_doubtful_time_is_asked_for_again() {
 #[test]
 fn lists_that_came_together_are_not_refreshed_together() {
     let rig = Rig::new();
-    rig.store.set_channel_health(true);
+    rig.store.trust_channel(Duration::MAX);
     let count = 400;
     (0..count).for_each(|i| drop(rig.commit(&list(i), b"v1.0.0\n").unwrap()));
     let fresh = || (0..count).filter(|i| rig.disk(&list(*i)).unwrap().1 == Freshness::Fresh).count();
@@ -121,7 +121,7 @@ fn lists_that_came_together_are_not_refreshed_together() {
 #[test]
 fn a_list_that_stays_as_it_is_makes_a_module_stable() {
     let rig = Rig::new();
-    rig.store.set_channel_health(true);
+    rig.store.trust_channel(Duration::MAX);
     // Its source always says that it was modified just now.
     let commit = |list: &[u8]| {
         let now = UNIX_EPOCH + Duration::from_millis(rig.now_ms.load(SeqCst));
@@ -149,7 +149,7 @@ fn a_list_that_stays_as_it_is_makes_a_module_stable() {
 fn settings_change_while_it_runs() {
     let dir = tempfile::tempdir().unwrap();
     let cache = super::super::Cache::open(config(dir.path(), 100 * MIB)).unwrap();
-    cache.set_channel_health(true);
+    cache.trust_channel(Duration::MAX);
     let zip = body(1, 2_000_000);
     for (path, bytes) in [(LIST, &b"v1.0.0\n"[..]), (ZIP, &zip)] {
         let spooled = Spooled::Memory(Bytes::copy_from_slice(bytes));

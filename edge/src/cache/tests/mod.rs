@@ -8,6 +8,7 @@ mod keeping;
 mod killed;
 mod racing;
 mod repairing;
+mod scrubbing;
 
 use std::fs;
 use std::io::Write as _;
@@ -117,7 +118,13 @@ fn open(dir: &Path, now_ms: &Arc<AtomicU64>, disk_bytes_max: u64) -> Store {
 }
 
 fn config(dir: &Path, disk_bytes_max: u64) -> CacheConfig {
-    CacheConfig { dir: dir.to_owned(), memory_bytes_max: 16 * MIB, disk_bytes_max, policy: FreshnessPolicy::default() }
+    CacheConfig {
+        dir: dir.to_owned(),
+        memory_bytes_max: 16 * MIB,
+        disk_bytes_max,
+        scrub_bytes_per_second: 0,
+        policy: FreshnessPolicy::default(),
+    }
 }
 
 fn key(path: &str) -> Key {
@@ -167,6 +174,7 @@ fn change(seq: u64, event_type: EventType, kind: Kind, version: Option<&str>) ->
         version: version.map(ToOwned::to_owned),
         kind,
         timestamp: START_MS / 1000,
+        timestamp_ms: None,
         sha256: None,
         h1: None,
         origin: None,

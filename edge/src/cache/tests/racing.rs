@@ -47,6 +47,24 @@ fn a_gap_overtakes_as_well() {
 }
 
 #[test]
+fn what_is_back_is_stored_before_this_edge_hears_of_it() {
+    let rig = Rig::new();
+    rig.apply(&[created(1, "v1.0.0"), deleted(2, "v1.0.0")]);
+    assert!(rig.store.is_removed(&key(ZIP)).unwrap() && !rig.store.is_removed(&key(LIST)).unwrap());
+    let ticket = rig.store.ticket(&key(ZIP)).after_removal();
+    rig.store.commit(&ticket, meta(b"zip"), rig.spooled(b"zip")).unwrap();
+    assert_eq!(rig.disk(ZIP), Some((b"zip".to_vec(), Freshness::Fresh)));
+    rig.apply(&[created(3, "v1.0.0")]);
+    assert!(rig.disk(ZIP).is_some());
+    // A removal that came after the fill began beats it all the same.
+    let ticket = rig.store.ticket(&key(ZIP)).after_removal();
+    rig.apply(&[deleted(4, "v1.0.0")]);
+    assert!(rig.disk(ZIP).is_none());
+    let late = rig.store.commit(&ticket, meta(b"zip"), rig.spooled(b"zip"));
+    assert!(matches!(late, Err(CommitError::Tombstoned)));
+}
+
+#[test]
 fn an_answer_older_than_the_cursor_is_not_fresh() {
     let rig = Rig::new();
     rig.apply(&[created(1, "v1.0.0"), created(2, "v1.1.0")]);

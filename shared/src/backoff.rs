@@ -6,24 +6,44 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(100);
 
 /// The longest wait.
-pub(crate) const LONGEST: Duration = Duration::from_secs(5);
+pub const LONGEST: Duration = Duration::from_secs(5);
+
+/// Where jitter comes from: numbers from 0 to below 1. A simulation has its own.
+pub type Jitter = Box<dyn FnMut() -> f64 + Send + Sync>;
+
+/// Jitter that nobody foresees.
+pub fn random() -> Jitter {
+    Box::new(rand::random::<f64>)
+}
 
 /// The waits of one thing that is tried again and again.
-#[derive(Debug, Default)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     failures: u32,
+    jitter: Jitter,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::new(random())
+    }
 }
 
 impl Backoff {
+    /// Waits with this jitter.
+    pub fn new(jitter: Jitter) -> Self {
+        Self { failures: 0, jitter }
+    }
+
     /// The next wait: between half and all of the doubled one, never above [`LONGEST`].
-    pub(crate) fn next(&mut self) -> Duration {
+    #[expect(clippy::should_implement_trait, reason = "it never ends, and nothing iterates over it")]
+    pub fn next(&mut self) -> Duration {
         let full = FIRST.saturating_mul(1 << self.failures.min(10)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);
-        full.mul_f64(0.5 + rand::random::<f64>() / 2.0)
+        full.mul_f64(0.5 + (self.jitter)() / 2.0)
     }
 
     /// It worked: the next failure is a first one again.
-    pub(crate) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.failures = 0;
     }
 }

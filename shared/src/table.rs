@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 /// Columns as wide as their widest cell.
-pub(super) fn table(names: &[&str], rows: &[Vec<String>]) -> String {
+pub fn table(names: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         cells.chain([names[column].len()]).max().unwrap_or_default()
@@ -26,7 +26,7 @@ pub(super) fn table(names: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 /// A text of the answer. What comes from elsewhere must not move a terminal's cursor.
-pub(super) fn text(value: &Value) -> String {
+pub fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.chars().map(|c| if c.is_control() { '?' } else { c }).collect(),
         Value::Null => "-".to_owned(),
@@ -35,7 +35,7 @@ pub(super) fn text(value: &Value) -> String {
 }
 
 /// A number of the answer, with at most two decimals.
-pub(super) fn number(value: &Value) -> String {
+pub fn number(value: &Value) -> String {
     match value.as_f64() {
         Some(number) if number.fract() == 0.0 => format!("{number:.0}"),
         Some(number) => format!("{number:.2}"),

@@ -1,0 +1,52 @@
+//! For how long an edge has been without a record, from the time of the oldest one that it has not applied.
+//!
+//! That time stands in the record itself, so it does not matter when the syncer first looked. It is the center's clock against ours:
+//! both should be set by the same time service.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use shared::change::ChangeId;
+use shared::sync::{Log as _, LogError};
+
+use crate::feed::Feed;
+
+/// When the record after a cursor was made, as far as it is known.
+#[derive(Debug, Default)]
+pub(super) struct Missed {
+    /// Unix time in milliseconds, by cursor. It never changes: nothing is put between two records.
+    since_ms: HashMap<ChangeId, u64>,
+}
+
+impl Missed {
+    /// The lag of a cursor at `now_ms`; none where the center does not tell.
+    pub(super) async fn lag(&mut self, feed: &Feed, cursor: ChangeId, head: ChangeId, now_ms: u64) -> Option<Duration> {
+        if cursor >= head {
+            return Some(Duration::ZERO);
+        }
+        let since_ms = match self.since_ms.get(&cursor) {
+            Some(since_ms) => *since_ms,
+            None => {
+                let since_ms = first_after(feed, cursor, head).await?;
+                self.since_ms.insert(cursor, since_ms);
+                since_ms
+            }
+        };
+        Some(Duration::from_millis(now_ms.saturating_sub(since_ms)))
+    }
+
+    /// Forgets what concerns no edge any more.
+    pub(super) fn keep(&mut self, is_cursor: impl Fn(ChangeId) -> bool) {
+        self.since_ms.retain(|cursor, _| is_cursor(*cursor));
+    }
+}
+
+async fn first_after(feed: &Feed, cursor: ChangeId, head: ChangeId) -> Option<u64> {
+    let page = match feed.page(cursor, Duration::ZERO, 1).await {
+        // What followed the cursor is no longer kept, or the log is another one: since the oldest that is kept at the least.
+        Err(LogError::Gone(_)) => feed.page(ChangeId::ZERO, Duration::ZERO, 1).await,
+        page => page,
+    };
+    // A new log without a record: it began when its epoch says.
+    Some(page.ok()?.changes.first().map_or(head.epoch, shared::change::Change::recorded_ms))
+}
