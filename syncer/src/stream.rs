@@ -222,3 +222,6 @@ fn unavailable(error: &RedisError) -> WriteError {
 fn is(error: &RedisError, words: &str) -> bool {
     error.detail().is_some_and(|detail| detail.contains(words)) || error.to_string().contains(words)
 }
+
+#[cfg(test)]
+mod tests;

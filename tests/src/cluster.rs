@@ -19,12 +19,20 @@ pub struct ClusterBuilder {
     upstream: String,
     verify: bool,
     sumdb_names: String,
-    redis: bool,
+    redis: Redis,
     center_env: Vec<(String, String)>,
     center_args: Vec<String>,
     edge_env: Vec<(String, String)>,
     edge_args: Vec<String>,
     syncer_env: Vec<(String, String)>,
+}
+
+/// Which Redis there is.
+#[derive(Debug, Clone, Copy)]
+enum Redis {
+    None,
+    Own,
+    Elsewhere,
 }
 
 /// Running servers. Everything ends, and every file goes, when it is dropped.
@@ -53,7 +61,14 @@ impl ClusterBuilder {
     /// Redis and a syncer that relays to it; without this the edge follows the feed.
     #[must_use]
     pub fn with_redis(mut self) -> Self {
-        self.redis = true;
+        self.redis = Redis::Own;
+        self
+    }
+
+    /// A syncer, for a Redis of the test's own that the variables of edge and syncer name.
+    #[must_use]
+    pub fn with_syncer(mut self) -> Self {
+        self.redis = Redis::Elsewhere;
         self
     }
 
@@ -114,7 +129,10 @@ impl ClusterBuilder {
         let dir =
             tempfile::Builder::new().prefix("modtier-test-").tempdir().expect("the temporary directory is writable");
         let root = dir.path();
-        let redis = if self.redis { Some(RedisServer::start(&make(root, "redis")).await) } else { None };
+        let redis = match self.redis {
+            Redis::Own => Some(RedisServer::start(&make(root, "redis")).await),
+            Redis::None | Redis::Elsewhere => None,
+        };
         let redis_url = redis.as_ref().map(RedisServer::url);
         let token = hex::encode(rand::random::<[u8; 16]>());
         let (center, at_center) = Process::spawn_announced(self.center_spec(root, &token)).await;
@@ -122,12 +140,12 @@ impl ClusterBuilder {
         let (edge, at_edge) =
             Process::spawn_announced(self.edge_spec(root, &center_address, redis_url.as_deref())).await;
         let edge_admin = url(at_edge.admin.as_deref().expect("the edge announces its admin listener"));
-        let syncer = match &redis_url {
-            Some(redis_url) => {
-                let spec = self.syncer_spec(root, &center_address, &edge_admin, redis_url);
+        let syncer = match self.redis {
+            Redis::Own | Redis::Elsewhere => {
+                let spec = self.syncer_spec(root, &center_address, &edge_admin, redis_url.as_deref());
                 Some(Process::spawn_announced(spec).await.0)
             }
-            None => None,
+            Redis::None => None,
         };
         let mut cluster = Cluster {
             edge,
@@ -195,13 +213,15 @@ impl ClusterBuilder {
         spec
     }
 
-    pub(crate) fn syncer_spec(&self, root: &Path, center: &str, edge_admin: &str, redis: &str) -> ProcessSpec {
+    pub(crate) fn syncer_spec(&self, root: &Path, center: &str, edge_admin: &str, redis: Option<&str>) -> ProcessSpec {
         let mut spec = ProcessSpec::new("syncer", binary("syncer"), root)
             .arg("run")
             .env("MODTIER_SYNCER_ADMIN", "127.0.0.1:0")
             .env("MODTIER_SYNCER_CENTER", center)
-            .env("MODTIER_SYNCER_EDGES", edge_admin)
-            .env("MODTIER_SYNCER_REDIS_URL", redis);
+            .env("MODTIER_SYNCER_EDGES", edge_admin);
+        if let Some(redis) = redis {
+            spec.set_env("MODTIER_SYNCER_REDIS_URL", redis);
+        }
         for (name, value) in &self.syncer_env {
             spec.set_env(name, value);
         }
@@ -216,7 +236,7 @@ impl Cluster {
             upstream: upstream.to_owned(),
             verify: false,
             sumdb_names: "off".to_owned(),
-            redis: false,
+            redis: Redis::None,
             center_env: Vec::new(),
             center_args: Vec::new(),
             edge_env: Vec::new(),
@@ -355,6 +375,20 @@ impl Cluster {
     pub async fn hand_over_edge(&mut self) -> Process {
         let (new, _) = Process::spawn_announced(self.successor()).await;
         std::mem::replace(&mut self.edge, new)
+    }
+
+    /// A second syncer beside the one that there is.
+    ///
+    /// # Panics
+    /// When there is none, or it does not start.
+    pub async fn another_syncer(&self) -> Process {
+        let spec = self.syncer.as_ref().expect("the cluster has a syncer").spec().clone();
+        Process::spawn_announced(spec.named("syncer-2")).await.0
+    }
+
+    /// How changes reach the edge: `stream`, `feed` or `down`.
+    pub async fn channel(&self) -> String {
+        self.admin_web().get("api/v1/sync").await.json()["channel"].as_str().unwrap_or_default().to_owned()
     }
 
     /// `http://host:port` of the edge's admin listener.

@@ -231,7 +231,7 @@ fn spawn_edge(builder: &ClusterBuilder, root: &Path, number: usize, center: &str
 }
 
 fn syncer(builder: &ClusterBuilder, root: &Path, number: usize, center: &str, redis: &str) -> Process {
-    let spec: ProcessSpec = builder.syncer_spec(&make(root, &format!("syncer-{number}")), center, "", redis);
+    let spec: ProcessSpec = builder.syncer_spec(&make(root, &format!("syncer-{number}")), center, "", Some(redis));
     Process::spawn(spec.announcing())
 }
 

@@ -37,6 +37,7 @@ pub mod raw_zip;
 mod redis_server;
 mod sandbox;
 mod seed;
+mod slow_line;
 pub mod soak;
 mod web;
 
@@ -53,7 +54,8 @@ pub use object_server::ObjectServer;
 pub use origin::{Face, Fault, Origin, Seen};
 pub use postgres_server::PostgresServer;
 pub use process::{Process, ProcessSpec, binary, command_line, workspace};
-pub use redis_server::RedisServer;
+pub use redis_server::{RedisServer, free_port};
 pub use sandbox::Sandbox;
 pub use seed::Seed;
+pub use slow_line::SlowLine;
 pub use web::{Reply, Web};

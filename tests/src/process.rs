@@ -47,6 +47,16 @@ impl ProcessSpec {
         Self { name: name.to_owned(), program, args: Vec::new(), env: Vec::new(), dir: dir.to_owned() }
     }
 
+    /// The same under another name, with a log and an announcement of its own.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        let (old, new) = (self.announcement().display().to_string(), name.to_owned());
+        self.name = new;
+        let own = self.announcement().display().to_string();
+        self.args.iter_mut().filter(|arg| **arg == old).for_each(|arg| arg.clone_from(&own));
+        self
+    }
+
     /// Adds an argument.
     #[must_use]
     pub fn arg(mut self, arg: &str) -> Self {

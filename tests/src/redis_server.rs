@@ -20,14 +20,25 @@ impl RedisServer {
     /// # Panics
     /// When redis-server is not installed or does not come up: no test is skipped for want of it.
     pub async fn start(dir: &Path) -> Self {
+        Self::start_with(dir, |_| Vec::new()).await
+    }
+
+    /// One with more words on its command line, made for its port.
+    ///
+    /// # Panics
+    /// As [`RedisServer::start`].
+    pub async fn start_with(dir: &Path, more: impl Fn(u16) -> Vec<String>) -> Self {
         // Redis takes port 0 for "none", so a free port is asked of the kernel; should another take it first, ask again.
         for _ in 0..5 {
             let port = free_port();
-            let spec = ProcessSpec::new("redis", "redis-server".into(), dir)
+            let mut spec = ProcessSpec::new("redis", "redis-server".into(), dir)
                 .arg("--port")
                 .arg(&port.to_string())
                 .args(&["--bind", "127.0.0.1", "--appendonly", "yes", "--appendfsync", "always", "--save", "", "--dir"])
                 .arg(&dir.display().to_string());
+            for word in more(port) {
+                spec = spec.arg(&word);
+            }
             let mut server = Self { process: Process::spawn(spec), port };
             if server.comes_up().await {
                 return server;
@@ -39,6 +50,21 @@ impl RedisServer {
     /// `redis://…`.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Runs a command and returns its answer.
+    ///
+    /// # Panics
+    /// When the server does not answer, or refuses.
+    pub async fn run<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+        let mut command = redis::cmd(words[0]);
+        let answer = command.arg(&words[1..]).query_async(&mut self.connect().await).await;
+        answer.unwrap_or_else(|error| panic!("{}: {error}", words.join(" ")))
     }
 
     /// A connection.
@@ -106,7 +132,8 @@ impl RedisServer {
     }
 }
 
-fn free_port() -> u16 {
+/// A port that was free a moment ago, for a server that does not take port 0.
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     listener.local_addr().expect("a bound listener has an address").port()
 }

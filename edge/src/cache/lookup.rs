@@ -201,13 +201,7 @@ impl Store {
     }
 
     /// Removes a damaged entry, unless it was replaced or evicted since it was read.
-    pub(super) fn heal(
-        &self,
-        key: &[u8],
-        read: &[u8],
-        digest: Option<Digest>,
-        reason: &str,
-    ) -> Result<(), CacheError> {
+    pub(super) fn heal(&self, key: &[u8], read: &[u8], digest: Option<Digest>, reason: &str) -> Result<(), CacheError> {
         {
             let _writer = self.lock_writer();
             let now = self.index.get(Family::Entries, key)?;

@@ -22,7 +22,8 @@ pub(crate) struct CacheSettings {
 impl Default for CacheSettings {
     fn default() -> Self {
         Self {
-            memory_bytes_max: ByteSize::mib(256), disk_bytes_max: ByteSize::gib(10),
+            memory_bytes_max: ByteSize::mib(256),
+            disk_bytes_max: ByteSize::gib(10),
             scrub_bytes_per_second: ByteSize::mib(4),
         }
     }

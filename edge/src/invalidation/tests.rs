@@ -226,6 +226,39 @@ async fn a_change_in_the_stream_is_applied_within_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_cannot_be_read_changes_everything_and_one_twice_changes_nothing_more() {
+    let (center, redis) = (Center::start().await, Redis::start().await);
+    center.reply_api("manifest", manifest(id(3)));
+    center.reply_api("changes", String::new());
+    redis.alive_at(id(3)).await;
+    let edge = TestEdge::start(&center, |config: &mut Config| config.redis.url = redis.url());
+    until(&edge, "follows the stream", |report| report["channel"] == "stream").await;
+    // Fields of nobody's, bytes that are no text, a kind that a newer center knows.
+    let newer = ["event_type", "EXPLODE", "kind", "cosmos", "schema", "9"].map(str::as_bytes);
+    let entries: [&[&[u8]]; 3] = [&[b"a", b"b"], &[b"event_type", b"\xff\xfe", b"schema", b"1"], &newer];
+    for (seq, fields) in (4..).zip(entries) {
+        center.reply(LIST, Reply::right(format!("v1.0.{}\n", seq - 1), Proof::Header));
+        edge.get(LIST).await;
+        center.reply(LIST, Reply::right(format!("v1.0.{seq}\n"), Proof::Header));
+        let mut command = redis::cmd("XADD");
+        command.arg("meta:golang-virtual").arg(id(seq).to_string()).arg(fields);
+        command.exec_async(&mut redis.open().await.unwrap()).await.unwrap();
+        redis.alive_at(id(seq)).await;
+        until(&edge, "applies", |report| report["cursor"] == id(seq).to_string()).await;
+        assert_eq!(edge.get(LIST).await.text(), format!("v1.0.{seq}\n"));
+    }
+    // Delivered again from the beginning: known ids are confirmed and passed over.
+    redis.run(&["XGROUP", "SETID", "meta:golang-virtual", "edge:test-edge", "0"]).await;
+    redis.relay(&list_changed(7)).await;
+    let report = until(&edge, "goes on", |report| report["cursor"] == "7-7").await;
+    assert_eq!(report["channel"], "stream", "{report}");
+    // What another center left there is a hole, and the feed knows better.
+    center.reply_api("changes", lines(&[list_changed(8)]));
+    redis.run(&["XADD", "meta:golang-virtual", "99-1", "a", "b"]).await;
+    until(&edge, "follows the feed", |report| report["cursor"] == "7-8").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hole_in_the_stream_is_closed_from_the_feed() {
     let (center, redis) = (Center::start().await, Redis::start().await);
     center.reply_api("manifest", manifest(id(3)));

@@ -9,15 +9,17 @@
 //!                                      reconcile: head first, mutables stale, tombstones, cursor = head
 //! ```
 //!
-//! The stream is opened while the feed is followed, never instead of it: a stream that is slow to answer costs nothing.
+//! The stream is opened while the feed is followed, never instead of it: a stream that is slow to answer costs nothing. It is
+//! followed once the feed has been read to its head since the stream was last left.
 
+use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::log::{Log, LogError, PAGE_RECORDS_MAX};
+use super::log::{Log, LogError, PAGE_RECORDS_MAX, Page};
 use super::reader::{
     AHEAD_MAX, Arrived, Channel, Followed, RelaySign, Replica, SourceError, StreamAccess, StreamReader,
 };
@@ -37,6 +39,8 @@ pub struct Pace {
     pub watch: Duration,
     /// How long opening the stream may take.
     pub open: Duration,
+    /// How long after a failure it is opened again.
+    pub reopen: Duration,
 }
 
 impl Default for Pace {
@@ -47,6 +51,7 @@ impl Default for Pace {
             feed_pause: Duration::from_millis(200),
             watch: Duration::from_millis(500),
             open: Duration::from_secs(5),
+            reopen: Duration::from_secs(1),
         }
     }
 }
@@ -64,8 +69,6 @@ pub struct Follower<R, L, A> {
     is_feed_known: bool,
     /// Whether the feed has to be read to its head before the stream is of use.
     is_feed_first: bool,
-    /// Why the stream is not followed, as it was last logged.
-    stream_trouble: Option<String>,
 }
 
 /// The relay's sign of life, judged.
@@ -111,23 +114,49 @@ impl<S: RelaySign> Watch<S> {
 struct Open<A: StreamAccess> {
     reader: A::Reader,
     watch: Watch<A::Sign>,
+    /// What was delivered before and never confirmed.
+    pending: Vec<Change>,
 }
 
-/// Connects, if the relay lives. Entries after `replica`'s cursor of this moment come, so what the feed delivers meanwhile comes
-/// a second time.
-async fn open<R: Replica, A: StreamAccess>(
+/// Connects, if the relay lives, and reads once: a stream that may not be read is none. Entries after `replica`'s cursor of this
+/// moment come, so what the feed delivers meanwhile comes a second time.
+async fn open<R: Replica, A: StreamAccess>(replica: &R, access: &A) -> Result<Open<A>, SourceError> {
+    let mut watch = Watch { sign: access.sign().await?, ahead_since: None };
+    watch.check(replica.cursor()).await?;
+    let mut reader = access.reader(replica.cursor()).await?;
+    match reader.next().await? {
+        Arrived::Changes(pending) => Ok(Open { reader, watch, pending }),
+        Arrived::Lost(reason) => Err(SourceError(reason)),
+    }
+}
+
+/// Tries until the stream is open. `trouble` is why it is not followed, as it was last logged: that is said once, not every time.
+async fn reopen<R: Replica, A: StreamAccess>(
     replica: Arc<R>,
     access: Arc<A>,
-    limit: Duration,
-) -> Result<Open<A>, SourceError> {
-    let opening = async {
-        let mut watch = Watch { sign: access.sign().await?, ahead_since: None };
-        watch.check(replica.cursor()).await?;
-        let reader = access.reader(replica.cursor()).await?;
-        Ok(Open { reader, watch })
-    };
-    let slow = |_| SourceError(format!("the stream cannot be opened within {limit:?}"));
-    timeout(limit, opening).await.map_err(slow)?
+    pace: Pace,
+    mut trouble: Option<String>,
+) -> Open<A> {
+    if !access.is_configured() {
+        return std::future::pending().await;
+    }
+    if trouble.is_some() {
+        // One that opens and fails at once is not opened in a tight loop.
+        sleep(pace.reopen).await;
+    }
+    loop {
+        let opened = timeout(pace.open, open(&*replica, &*access)).await;
+        match opened.unwrap_or_else(|_| Err(SourceError(format!("it cannot be opened within {:?}", pace.open)))) {
+            Ok(opened) => return opened,
+            Err(SourceError(reason)) => {
+                if trouble.as_ref() != Some(&reason) {
+                    tracing::warn!(reason, "changes come from the center's feed until Redis delivers them");
+                    trouble = Some(reason);
+                }
+            }
+        }
+        sleep(pace.reopen).await;
+    }
 }
 
 impl<R: Replica, L: Log, A: StreamAccess> Follower<R, L, A> {
@@ -142,7 +171,6 @@ impl<R: Replica, L: Log, A: StreamAccess> Follower<R, L, A> {
             feed_failures: 0,
             is_feed_known: false,
             is_feed_first: false,
-            stream_trouble: None,
         }
     }
 
@@ -156,72 +184,79 @@ impl<R: Replica, L: Log, A: StreamAccess> Follower<R, L, A> {
             }
             knows_where = began.is_ok();
         }
+        let mut trouble = None;
         loop {
-            let opened = self.follow_feed().await;
-            if let Err(error) = self.follow_stream(opened).await {
-                self.note_stream_trouble(&error);
-            }
+            let opened = self.follow_feed(trouble).await;
+            let Err(error) = self.follow_stream(opened).await;
+            self.replica.told(Followed::Channel(Channel::Feed));
+            tracing::warn!(reason = %error, "changes come from the center's feed until Redis delivers them");
+            trouble = Some(error.0);
         }
     }
 
     /// Follows the feed until there is a stream to follow.
-    async fn follow_feed(&mut self) -> Open<A> {
+    async fn follow_feed(&mut self, trouble: Option<String>) -> Open<A> {
+        let mut opening = pin!(reopen(Arc::clone(&self.replica), Arc::clone(&self.access), self.pace, trouble));
+        let mut opened = None;
         loop {
-            if !self.access.is_configured() {
-                let round = self.feed_round(self.pace.feed).await;
-                if let Some(pause) = self.judge_feed(&round) {
-                    sleep(pause).await;
-                }
-                continue;
-            }
-            let mut opening = pin!(open(Arc::clone(&self.replica), Arc::clone(&self.access), self.pace.open));
-            let mut opened = None;
-            // Rounds of the feed are ended, not cut off: what they apply is counted.
-            while opened.is_none() || self.is_feed_first {
-                let round = {
-                    let mut round = pin!(self.feed_round(self.pace.feed_beside_stream));
-                    loop {
-                        tokio::select! {
-                            biased;
-                            stream = &mut opening, if opened.is_none() => opened = Some(stream),
-                            round = &mut round => break round,
-                        }
+            // Waiting for the feed may be cut off by the stream; applying what came may not.
+            let (asked_at, before) = (Instant::now(), self.replica.cursor());
+            let page = {
+                let mut asking = pin!(self.log.page(before, self.wait(), PAGE_RECORDS_MAX));
+                loop {
+                    tokio::select! {
+                        biased;
+                        page = &mut asking => break Some(page),
+                        stream = &mut opening, if opened.is_none() => opened = Some(stream),
+                        () = async {}, if opened.is_some() && !self.is_feed_first => break None,
                     }
-                };
-                let Some(pause) = self.judge_feed(&round) else { continue };
-                match &opened {
-                    None => drop(timeout(pause, async { opened = Some((&mut opening).await) }).await),
-                    // The stream may deliver what the feed does not.
-                    Some(Ok(_)) if !self.is_feed_first => sleep(self.pace.feed_pause).await,
-                    Some(_) => sleep(pause).await,
                 }
+            };
+            let pause = match page {
+                Some(page) => self.feed_round(page, before, asked_at).await,
+                None => None,
+            };
+            if let Some(pause) = pause {
+                // The stream may deliver what the feed does not.
                 self.is_feed_first = false;
+                if opened.is_none() {
+                    opened = timeout(pause, &mut opening).await.ok();
+                } else {
+                    sleep(pause.min(self.pace.reopen)).await;
+                }
             }
-            match opened {
-                Some(Ok(opened)) => return opened,
-                Some(Err(error)) => self.note_stream_trouble(&error),
-                None => {}
+            if !self.is_feed_first
+                && let Some(opened) = opened.take()
+            {
+                return opened;
             }
         }
     }
 
+    /// How long the feed may be asked for what is not there yet.
+    fn wait(&self) -> Duration {
+        match (self.is_feed_known && !self.is_feed_first, self.access.is_configured()) {
+            (false, _) => Duration::ZERO,
+            (true, true) => self.pace.feed_beside_stream,
+            (true, false) => self.pace.feed,
+        }
+    }
+
     /// Follows the stream for as long as it delivers; says why it no longer does.
-    async fn follow_stream(&mut self, opened: Open<A>) -> Result<(), SourceError> {
-        let Open { mut reader, mut watch } = opened;
+    async fn follow_stream(&mut self, opened: Open<A>) -> Result<Infallible, SourceError> {
+        let Open { mut reader, mut watch, pending } = opened;
         self.replica.told(Followed::Channel(Channel::Stream));
         if watch.is_in_step() {
             // Otherwise it has to deliver first: it may have a hole that the feed cannot fill.
             self.replica.told(Followed::Healthy(true));
         }
-        self.stream_trouble = None;
+        // What was missing when it was opened, the feed may have brought.
+        watch.ahead_since = watch.ahead_since.map(|_| Instant::now());
         tracing::info!("changes come from Redis");
+        // Whatever ends it: what was missed meanwhile is in the feed.
+        self.is_feed_first = true;
+        let mut arrived = Arrived::Changes(pending);
         loop {
-            // A read that is dropped in the middle is repaired by opening again, which goes back to the cursor.
-            let arrived = tokio::select! {
-                biased;
-                arrived = reader.next() => arrived?,
-                unhealthy = watch.until_unhealthy(&*self.replica, self.pace.watch) => return Err(unhealthy),
-            };
             let hole = match arrived {
                 Arrived::Lost(reason) => Some(reason),
                 Arrived::Changes(changes) => {
@@ -235,40 +270,42 @@ impl<R: Replica, L: Log, A: StreamAccess> Follower<R, L, A> {
             };
             if let Some(hole) = hole {
                 self.replica.told(Followed::Gap);
-                self.is_feed_first = true;
                 return Err(SourceError(hole));
             }
             reader.applied().await?;
+            // A read that is dropped in the middle is repaired by opening again, which goes back to the cursor.
+            arrived = tokio::select! {
+                biased;
+                arrived = reader.next() => arrived?,
+                unhealthy = watch.until_unhealthy(&*self.replica, self.pace.watch) => return Err(unhealthy),
+            };
         }
     }
 
-    /// Said once, not every two seconds.
-    fn note_stream_trouble(&mut self, error: &SourceError) {
-        let reason = error.to_string();
-        if self.stream_trouble.as_ref() != Some(&reason) {
-            tracing::warn!(%reason, "changes come from the center's feed until Redis delivers them");
-            self.stream_trouble = Some(reason);
+    /// Takes what the feed answered. Some: it failed, and how long to wait.
+    async fn feed_round(
+        &mut self,
+        page: Result<Page, LogError>,
+        before: ChangeId,
+        asked_at: Instant,
+    ) -> Option<Duration> {
+        let round = self.take_page(page).await;
+        // A feed that answers "nothing new" at once must not be asked in a tight loop.
+        if round.is_ok() && self.replica.cursor() == before && asked_at.elapsed() < self.pace.feed_pause {
+            sleep(self.pace.feed_pause).await;
         }
+        self.judge_feed(&round)
     }
 
-    async fn feed_round(&mut self, wait: Duration) -> Result<(), SourceError> {
-        let wait = if self.is_feed_known { wait } else { Duration::ZERO };
-        let (asked_at, before) = (Instant::now(), self.replica.cursor());
-        let lost = match self.log.page(before, wait, PAGE_RECORDS_MAX).await {
+    async fn take_page(&mut self, page: Result<Page, LogError>) -> Result<(), SourceError> {
+        let lost = match page {
             Ok(page) => {
                 self.replica.told(Followed::Head(page.head));
                 self.replica.told(Followed::Channel(Channel::Feed));
                 match self.apply(page.changes, Channel::Feed).await? {
                     None => {
                         self.is_feed_known = true;
-                        let cursor = self.replica.cursor();
-                        if cursor >= page.head {
-                            self.is_feed_first = false;
-                        }
-                        // A feed that answers "nothing new" at once must not be asked in a tight loop.
-                        if cursor == before && asked_at.elapsed() < self.pace.feed_pause {
-                            sleep(self.pace.feed_pause).await;
-                        }
+                        self.is_feed_first &= self.replica.cursor() < page.head;
                         return Ok(());
                     }
                     Some(hole) => hole,

@@ -20,7 +20,8 @@ pub enum Arrived {
 
 /// The stream as one edge reads it.
 pub trait StreamReader: Send {
-    /// Waits for entries that this edge has not confirmed, those delivered before it was opened first.
+    /// Waits for entries that this edge has not confirmed. The first call does not wait: it delivers those that were delivered
+    /// before it was opened, or none.
     fn next(&mut self) -> impl Future<Output = Result<Arrived, SourceError>> + Send;
 
     /// Confirms all that was read: it is applied and kept.

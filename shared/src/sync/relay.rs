@@ -6,10 +6,10 @@
 //! reading that id again. The next page is asked for when the last is in the stream, so nothing piles up here.
 
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::keep::Keep;
@@ -212,19 +212,19 @@ impl<L: Log, S: StreamStore> Relay<L, S> {
         tracing::info!(stream = name, term = fence.term, "the relay leads");
         *self.leading.lock() = Some((writer.clone(), fence.clone()));
         (self.told)(RelayEvent::Leads(true));
-        let is_aligned = AtomicBool::new(false);
+        let (aligned, is_aligned) = watch::channel(false);
         let publishing = async {
             let mut writer = writer.clone();
             let after = self.align(&mut writer).await?;
             tracing::info!(stream = name, %after, "the relay follows the change feed");
-            is_aligned.store(true, Ordering::Relaxed);
+            aligned.send_replace(true);
             backoff.reset();
             (self.told)(RelayEvent::Ready(true));
             self.publish(writer, &fence, after).await
         };
         tokio::select! {
             biased;
-            ended = self.beat(writer.clone(), &fence, &is_aligned) => ended,
+            ended = self.beat(writer.clone(), &fence, is_aligned) => ended,
             ended = publishing => ended,
             ended = self.tidy(writer.clone(), &fence) => ended,
         }
@@ -316,19 +316,28 @@ impl<L: Log, S: StreamStore> Relay<L, S> {
 
     /// Renews the lease for as long as the center answers: a leader that is cut off from it makes way for another. Once
     /// the place is found, it also tells the edges where the log is.
-    async fn beat(&self, mut writer: S::Writer, fence: &Fence, is_aligned: &AtomicBool) -> Result<Infallible, Ended> {
+    async fn beat(
+        &self,
+        mut writer: S::Writer,
+        fence: &Fence,
+        mut is_aligned: watch::Receiver<bool>,
+    ) -> Result<Infallible, Ended> {
         let mut ticks = interval(self.settings.heartbeat);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut head = ChangeId::ZERO;
         loop {
-            ticks.tick().await;
+            tokio::select! {
+                biased;
+                _ = ticks.tick() => {}
+                Ok(()) = is_aligned.changed() => {}
+            }
             // Without the feed the channel is not healthy, and the edges must see it.
             let Ok(now) = self.head(head).await else {
                 (self.told)(RelayEvent::Ready(false));
                 continue;
             };
             head = now;
-            let aligned = is_aligned.load(Ordering::Relaxed);
+            let aligned = *is_aligned.borrow();
             let beaten = writer.beat(fence, aligned.then_some(head), self.settings.lease).await;
             beaten.map_err(|error| ended(writer.name(), error))?;
             (self.told)(RelayEvent::Ready(aligned));

@@ -6,3 +6,4 @@ mod config;
 mod docs;
 mod harness;
 mod idle;
+mod local;

@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
 
+mod leading;
 mod model;
 mod prewarm;
+mod redis_faults;
+mod redis_ways;
 mod relay;
+mod scene;

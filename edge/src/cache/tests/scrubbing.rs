@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use shared::digest::Digest;
 
-use super::super::index::{Family, ref_key};
 use super::super::Cache;
+use super::super::index::{Family, ref_key};
 use super::*;
 
 const OTHER_ZIP: &str = "example.com/b/@v/v1.0.0.zip";
@@ -99,7 +99,8 @@ fn it_goes_on_where_it_was_at_the_pace_that_is_set() {
     let Rig { dir, store, .. } = rig;
     store.close();
     drop(store);
-    let open = |rate| Cache::open(CacheConfig { scrub_bytes_per_second: rate, ..config(dir.path(), 100 * MIB) }).unwrap();
+    let open =
+        |rate| Cache::open(CacheConfig { scrub_bytes_per_second: rate, ..config(dir.path(), 100 * MIB) }).unwrap();
     // Each time another part, at a pace at which all of it would take some seconds.
     let mut read = 0;
     for _ in 0..3 {

@@ -60,14 +60,8 @@ pub(super) struct Edge {
 
 impl Edge {
     pub(super) fn new(disk: Disk, center: &Arc<Center>, link: Link, chance: &Chance, diary: &Diary) -> Self {
-        let state = State {
-            disk,
-            touched: BTreeMap::new(),
-            resets: 0,
-            trusted_until: None,
-            channel: Channel::Down,
-            judged: 0,
-        };
+        let state =
+            State { disk, touched: BTreeMap::new(), resets: 0, trusted_until: None, channel: Channel::Down, judged: 0 };
         let (state, center) = (Arc::new(Mutex::new(state)), Arc::clone(center));
         Self { state, center, link, chance: chance.clone(), diary: diary.clone() }
     }
@@ -174,7 +168,8 @@ impl Edge {
         if let Some(version) = disk.removed.difference(&manifest.removed).next() {
             return Some(format!("{version:?} counts as removed and is there"));
         }
-        let wrong = disk.lists.iter().find(|(module, stored)| !stored.stale && stored.list != self.center.list(**module));
+        let wrong =
+            disk.lists.iter().find(|(module, stored)| !stored.stale && stored.list != self.center.list(**module));
         wrong.map(|(module, stored)| format!("the list of {module} is {:?}, and counts as fresh", stored.list))
     }
 }

@@ -149,7 +149,11 @@ impl Judge {
             }
             (Question::File(version, _), 403 | 404 | 410) => {
                 let seen = seen(version);
-                if seen.may_be_absent || center_is_excused { Ok(()) } else { Err(format!("{}: {}", reply.status, text())) }
+                if seen.may_be_absent || center_is_excused {
+                    Ok(())
+                } else {
+                    Err(format!("{}: {}", reply.status, text()))
+                }
             }
             (Question::List | Question::Latest, 403 | 404 | 410) if center_is_excused => Ok(()),
             // Of a module whose versions are all gone, its owner has nothing, and nobody else is asked.

@@ -165,14 +165,8 @@ impl Driver {
         let module = self.random.within(0..MODULES);
         let edge = usize::try_from(self.random.within(0..self.fleet.edges.len() as u64)).unwrap();
         let server = self.random.choice(&[Server::Edge(edge), Server::Syncer(0), Server::Syncer(1), Server::Redis]);
-        let losses = [
-            Loss::Trimmed,
-            Loss::FlushAll,
-            Loss::StreamDeleted,
-            Loss::Group(edge),
-            Loss::Relay,
-            Loss::Connections,
-        ];
+        let losses =
+            [Loss::Trimmed, Loss::FlushAll, Loss::StreamDeleted, Loss::Group(edge), Loss::Relay, Loss::Connections];
         match self.random.within(0..32) {
             0..8 => Fault::Publish(module),
             8..10 => Fault::Burst,

@@ -51,7 +51,8 @@ impl Truth {
         let number = self.last(module) + 1;
         // Below and above what an edge keeps in its index.
         let size = if number.is_multiple_of(3) { 60_000 } else { 200 };
-        let built = Module::new(&path(module), &format!("v1.0.{number}")).package().ballast(size, module * 1000 + number);
+        let built =
+            Module::new(&path(module), &format!("v1.0.{number}")).package().ballast(size, module * 1000 + number);
         let built = Arc::new(built.build());
         let step = Step { is_there: true, asked: Instant::now(), answered: None };
         let version = Version { built: Arc::clone(&built), steps: vec![step] };
