@@ -16,8 +16,8 @@ use super::generation::{EraState, Touched};
 use super::index::{Batch, Family, ref_key};
 use super::key;
 use super::lookup::Body;
-use super::store::{Store, put_cursor};
 use super::seen;
+use super::store::{Store, put_cursor};
 use super::tombstone::Pending;
 use crate::invalidation::apply::{Effect, effect};
 

@@ -62,7 +62,8 @@ impl Store {
                     let is_newer = tombstone::changed_since(&self.index, at, as_of)?;
                     if !is_newer && !tombstone::stands(&self.index, at)? {
                         // Where nothing is held of it, nothing was served: it is noted, and was not missed.
-                        let mut held = self.index.scan(Family::Entries, &key::version_prefix(module, repo, Some(version)));
+                        let mut held =
+                            self.index.scan(Family::Entries, &key::version_prefix(module, repo, Some(version)));
                         repaired.removed += usize::from(held.next().transpose()?.is_some());
                         missed.push(change(cursor, repo, module, EventType::Delete, Kind::Version, Some(version)));
                     }

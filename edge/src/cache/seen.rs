@@ -14,9 +14,6 @@ use super::CacheError;
 use super::index::{Batch, Family};
 use super::store::Store;
 
-
-
-
 const PREFIX: &[u8] = b"seen\0";
 
 /// By bucket, the last change that was applied in it since the start.

@@ -338,7 +338,10 @@ async fn a_version_that_no_change_told_of_is_found_and_what_stands_still_is_not_
     let mut buckets = vec![Digest::of(b""); 256];
     buckets[usize::from(bucket)] = Digest::of(line.as_bytes());
     center.reply_api(&format!("manifest/{bucket}"), line);
-    center.reply_api("manifest", serde_json::json!({ "head": id(3), "root": buckets[0], "buckets": buckets }).to_string());
+    center.reply_api(
+        "manifest",
+        serde_json::json!({ "head": id(3), "root": buckets[0], "buckets": buckets }).to_string(),
+    );
     let deadline = Instant::now() + Duration::from_secs(20);
     while edge.get(LIST).await.text() != "v1.0.0\nv1.1.0\n" {
         assert!(Instant::now() < deadline, "the version is found");
