@@ -34,7 +34,9 @@ async fn hits(web: Web, stop: Arc<AtomicBool>) -> Vec<Duration> {
 /// The 99th percentile of the hits at all edges while `work` is done.
 async fn p99_during(edges: &[LoneEdge], work: impl Future<Output = ()>) -> f64 {
     let (mut clients, stop) = (JoinSet::new(), Arc::new(AtomicBool::new(false)));
-    edges.iter().for_each(|edge| drop(clients.spawn(hits(edge.web(), Arc::clone(&stop)))));
+    for edge in edges {
+        clients.spawn(hits(edge.web(), Arc::clone(&stop)));
+    }
     work.await;
     stop.store(true, Relaxed);
     let mut times = clients.join_all().await.concat();

@@ -175,7 +175,7 @@ impl PlayedCenter {
             for version in 0..VERSIONS_EACH.min(versions - number * VERSIONS_EACH) {
                 let other = if version == 0 && number < changed { "changed" } else { "" };
                 let digest = Digest::of(format!("{module}@{version}{other}").as_bytes()).hex();
-                *bucket += &format!("zip {module} v1.{version}.0 {digest}\n");
+                bucket.extend(["zip ", &module, " v1.", &version.to_string(), ".0 ", &digest, "\n"]);
             }
         }
         let sealed = lines.into_iter().map(|lines| {

@@ -177,7 +177,9 @@ impl Store {
     fn carry_out(&self, repo: &str, cursor: ChangeId, mut plan: Plan<'_>) -> Result<BTreeSet<Digest>, CacheError> {
         put_cursor(&mut plan.batch, repo, cursor);
         let moved = std::mem::take(&mut plan.moved);
-        moved.iter().for_each(|bucket| seen::forget(&mut plan.batch, repo, *bucket));
+        for bucket in &moved {
+            seen::forget(&mut plan.batch, repo, *bucket);
+        }
         // Before it can be read: a comparison that began earlier does not count for these.
         self.moved.note(moved, cursor);
         let released = self.write_plan(plan)?;

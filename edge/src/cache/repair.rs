@@ -62,9 +62,9 @@ impl Store {
                     let is_newer = tombstone::changed_since(&self.index, at, as_of)?;
                     if !is_newer && !tombstone::stands(&self.index, at)? {
                         // Where nothing is held of it, nothing was served: it is noted, and was not missed.
-                        let mut held =
+                        let mut entries =
                             self.index.scan(Family::Entries, &key::version_prefix(module, repo, Some(version)));
-                        repaired.removed += usize::from(held.next().transpose()?.is_some());
+                        repaired.removed += usize::from(entries.next().transpose()?.is_some());
                         missed.push(change(cursor, repo, module, EventType::Delete, Kind::Version, Some(version)));
                     }
                 }
