@@ -5,6 +5,8 @@
 
 #[path = "private/changing.rs"]
 mod changing;
+#[path = "private/confining.rs"]
+mod confining;
 #[path = "private/external.rs"]
 mod external;
 #[path = "private/failing.rs"]

@@ -29,6 +29,7 @@ use tokio::sync::Semaphore;
 pub(crate) use self::connect::{ConnectArguments, PASS_VARIABLE, connect};
 use self::rules::Rules;
 pub(crate) use self::settings::EgressSettings;
+use crate::sealed::Confinement;
 
 /// Tunnels open at a time; more wait to be accepted.
 const TUNNELS_MAX: usize = 512;
@@ -42,6 +43,7 @@ type Passes = Arc<Mutex<HashMap<String, Incidents>>>;
 #[derive(Debug)]
 pub(crate) struct Egress {
     address: SocketAddr,
+    confinement: Confinement,
     passes: Passes,
     accepting: tokio::task::AbortHandle,
 }
@@ -76,7 +78,12 @@ impl Egress {
         let passes = Passes::default();
         let proxy = proxy::Proxy { rules, passes: Arc::clone(&passes), places: Arc::new(Semaphore::new(TUNNELS_MAX)) };
         let accepting = tokio::spawn(Arc::new(proxy).accept(listener)).abort_handle();
-        Ok(Self { address, passes, accepting })
+        Ok(Self { address, confinement: settings.confinement, passes, accepting })
+    }
+
+    /// Whether commands may be run that the kernel does not keep to this proxy.
+    pub(crate) const fn confinement(&self) -> Confinement {
+        self.confinement
     }
 
     /// A pass for one fetch.

@@ -98,7 +98,8 @@ mod tests {
     fn rules(hosts: &[&str], internal: &[&str], connect_to: &[(&str, &str)]) -> Rules {
         let owned = |list: &[&str]| list.iter().map(|&entry| entry.to_owned()).collect();
         let connect_to = connect_to.iter().map(|&(from, to)| (from.to_owned(), to.to_owned())).collect();
-        Rules::new(&EgressSettings { hosts: owned(hosts), internal_hosts: owned(internal), connect_to }).unwrap()
+        let (hosts, internal_hosts) = (owned(hosts), owned(internal));
+        Rules::new(&EgressSettings { hosts, internal_hosts, connect_to, ..EgressSettings::default() }).unwrap()
     }
 
     #[test]

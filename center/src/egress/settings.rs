@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::rules::Rules;
+use crate::sealed::Confinement;
 
 /// Where the commands that fetch private modules may connect to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -19,6 +20,10 @@ pub(crate) struct EgressSettings {
     /// Where to connect instead of asking the name service: `host:port` to `address:port` (as `curl --connect-to`). The
     /// certificate or host key is still that of the host. The target is judged like any other address.
     pub(crate) connect_to: BTreeMap<String, String>,
+    /// Where the kernel cannot keep `go` and what it starts from connections past the proxy (Landlock's rules for the network:
+    /// Linux 6.7): `required`: a center with a private repository that `go` fetches does not start; `best-effort`: it does, and
+    /// the host's firewall must see to it.
+    pub(crate) confinement: Confinement,
 }
 
 impl EgressSettings {
