@@ -132,6 +132,8 @@ pub(crate) struct LimitSettings {
     pub(crate) client_write: Period,
     /// How long running requests may take after a stop was asked for.
     pub(crate) drain_timeout: Period,
+    /// How long they may take once another process has taken over.
+    pub(crate) handover_grace: Period,
 }
 
 impl Default for LimitSettings {
@@ -143,6 +145,7 @@ impl Default for LimitSettings {
             upload_stall_timeout: Period::secs(30),
             client_write: Period::secs(60),
             drain_timeout: Period::secs(9),
+            handover_grace: Period::secs(600),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -13,7 +14,7 @@ use crate::config::{ALIASES, Config};
 use crate::{BINARY, router};
 
 /// Settings that are used once, at the start: a change of them waits for the next one. With all that lies below them.
-const NEEDS_RESTART: [&str; 11] = [
+const NEEDS_RESTART: [&str; 12] = [
     "listen",
     "tls",
     "serving",
@@ -25,7 +26,11 @@ const NEEDS_RESTART: [&str; 11] = [
     "limits.header_timeout",
     "limits.client_write",
     "limits.drain_timeout",
+    "limits.handover_grace",
 ];
+
+/// How soon a token counts, or no longer does, that was issued or revoked at another replica.
+const TOKENS_PAUSE: Duration = Duration::from_secs(2);
 
 /// The center as it is now.
 pub(crate) struct Live {
@@ -81,6 +86,17 @@ impl Live {
         let router = router::routes(&app);
         self.now.store(Arc::new(Built { config, app, router }));
         Ok(outcome)
+    }
+
+    /// Takes over which tokens other replicas issue and revoke.
+    pub(crate) async fn follow_tokens(&self) {
+        loop {
+            tokio::time::sleep(TOKENS_PAUSE).await;
+            let app = Arc::clone(&self.now.load().app);
+            if let Err(error) = app.read_issued().await {
+                tracing::warn!(%error, "tokens that were issued or revoked meanwhile are not known");
+            }
+        }
     }
 
     /// Reloads whenever the configuration file has changed.

@@ -175,6 +175,18 @@ impl Cluster {
         std::mem::replace(&mut self.edge, new)
     }
 
+    /// A center that would take the place of the running one: to be changed, and spawned.
+    pub fn center_successor(&self) -> ProcessSpec {
+        self.center.spec().clone().flag("--take-over")
+    }
+
+    /// Has a new center take the place of the running one, and waits until it serves. The old one is returned: it finishes what it
+    /// has begun.
+    pub async fn hand_over_center(&mut self) -> Process {
+        let (new, _) = Process::spawn_announced(self.center_successor()).await;
+        std::mem::replace(&mut self.center, new)
+    }
+
     /// `http://host:port` of the edge's admin listener.
     pub fn admin_url(&self) -> &str {
         &self.edge_admin

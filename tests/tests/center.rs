@@ -8,6 +8,8 @@ mod raw_zip;
 
 #[path = "center/confusion.rs"]
 mod confusion;
+#[path = "center/handover.rs"]
+mod handover;
 #[path = "center/lying.rs"]
 mod lying;
 #[path = "center/reloading.rs"]

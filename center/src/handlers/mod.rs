@@ -13,6 +13,7 @@ mod parameters;
 mod publish;
 pub(crate) mod status;
 mod sumdb;
+pub(crate) mod tokens;
 pub(crate) mod upkeep;
 mod upload;
 pub(crate) mod webhook;

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use serde_json::{Value, json};
-use shared::access::Grant;
+use shared::access::{Grant, Place};
 use shared::config::Period;
 
 use super::module::authorize;
@@ -34,7 +34,7 @@ pub(crate) async fn collect(
     Query(parameters): Query<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> Result<Json<Collected>, Failure> {
-    authorize(&app, &headers, Grant::Admin)?;
+    authorize(&app, &headers, Grant::Admin, Place::Everywhere)?;
     known(&parameters, &["grace", "dry_run"])?;
     let grace = match parameters.get("grace") {
         None => GRACE_DEFAULT,
@@ -56,7 +56,7 @@ pub(crate) async fn retain(
     Query(parameters): Query<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Failure> {
-    authorize(&app, &headers, Grant::Admin)?;
+    authorize(&app, &headers, Grant::Admin, Place::Everywhere)?;
     known(&parameters, &["dry_run"])?;
     let dry_run = flag(&parameters, "dry_run")?;
     let work = retention::retain(&app.store, &app.retention, dry_run);
@@ -73,7 +73,7 @@ pub(crate) async fn verify(
     Query(parameters): Query<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    authorize(&app, &headers, Grant::Admin)?;
+    authorize(&app, &headers, Grant::Admin, Place::Everywhere)?;
     known(&parameters, &["heal"])?;
     let heal = flag(&parameters, "heal")?;
     let (lines, told) = tokio::sync::mpsc::channel::<Value>(4);
