@@ -6,7 +6,7 @@ use std::sync::Arc;
 use shared::access::Access;
 use tokio::sync::watch;
 
-use crate::config::{Config, LimitSettings, MetricsSettings, SumdbSettings};
+use crate::config::{Config, LimitSettings, MetricsSettings, SumdbSettings, UpkeepSettings};
 use crate::envelope::Via;
 use crate::error::Failure;
 use crate::finding::{Downloads, Indexer};
@@ -39,6 +39,8 @@ pub(crate) struct App {
     pub(crate) repositories: Repositories,
     /// What of the repositories goes.
     pub(crate) retention: BTreeMap<String, RetentionRule>,
+    /// What is done by itself.
+    pub(crate) upkeep: UpkeepSettings,
     /// The checksum databases.
     pub(crate) sumdb: Arc<Sumdb>,
     /// What they were built from.
@@ -122,6 +124,7 @@ impl App {
             shown: config.metrics.clone(),
             repositories,
             retention: config.retention.clone(),
+            upkeep: config.upkeep.clone(),
             store,
             sumdb,
             sumdb_of: (config.sumdb.clone(), databases),

@@ -28,6 +28,7 @@ mod start;
 mod store;
 mod sumdb;
 mod token;
+mod upkeep;
 mod upstream;
 
 use std::process::ExitCode;

@@ -56,6 +56,11 @@ impl Live {
         self.now.load().router.clone()
     }
 
+    /// What the settings of the moment made.
+    pub(crate) fn app(&self) -> Arc<App> {
+        Arc::clone(&self.now.load().app)
+    }
+
     /// Reads the settings again and applies them; `asked_by` is for the log. Files that they name (credentials, authorities) are
     /// read again too, whether a setting differs or not.
     pub(crate) async fn reload(&self, asked_by: &str) -> Outcome {
@@ -92,8 +97,7 @@ impl Live {
     pub(crate) async fn follow_tokens(&self) {
         loop {
             tokio::time::sleep(TOKENS_PAUSE).await;
-            let app = Arc::clone(&self.now.load().app);
-            if let Err(error) = app.read_issued().await {
+            if let Err(error) = self.app().read_issued().await {
                 tracing::warn!(%error, "tokens that were issued or revoked meanwhile are not known");
             }
         }

@@ -47,7 +47,10 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
         .route("/api/v1/modules/{*path}", get(detail::read).put(detail::write).patch(detail::write))
         .route("/api/v1/stats", get(oversight::stats))
         .route("/api/v1/audit", get(oversight::audit))
-        .route("/api/v1/tokens", get(tokens::list).post(tokens::issue).fallback(async || Failure::Method("GET, HEAD, POST")))
+        .route(
+            "/api/v1/tokens",
+            get(tokens::list).post(tokens::issue).fallback(async || Failure::Method("GET, HEAD, POST")),
+        )
         .route("/api/v1/tokens/{name}", delete(tokens::revoke).fallback(async || Failure::Method("DELETE")))
         .route("/api/v1/doctor", get(oversight::doctor))
         // Finding things.

@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::handover::{Giver, Step};
 use crate::reload::Live;
 use crate::serve::{self, End, Entrances, Manners};
+use crate::upkeep;
 
 /// Binds, builds and serves until the end. With `take_over`, in the place of the center that runs in the same data directory.
 pub(crate) async fn start(config: Config, called: &CommonArgs, take_over: bool) -> anyhow::Result<()> {
@@ -116,11 +117,13 @@ fn watch(app: &App, tls: Arc<Tls>, settings: TlsSettings) -> JoinHandle<()> {
     tokio::spawn(shared::tls::watch(tls, move || settings.clone(), move |outcome| metrics.certificate(outcome)))
 }
 
-/// Reads the settings again whenever their file changes or SIGHUP says so, and the tokens that others issue.
+/// What goes on beside the requests: settings are read again whenever their file changes or SIGHUP says so, and the tokens that
+/// others issue; what is due is done.
 async fn follow(live: Arc<Live>, mut hangup: Signal) {
     tokio::select! {
         () = live.follow_file() => {}
         () = live.follow_tokens() => {}
+        () = upkeep::keep(Arc::clone(&live)) => {}
         () = async { while hangup.recv().await.is_some() { live.reload("SIGHUP").await; } } => {}
     }
 }

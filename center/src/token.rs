@@ -86,7 +86,8 @@ mod tests {
         let file = folder.path().join("tokens.yaml");
         let grant = vec![GrantArgument::Write, GrantArgument::Delete];
         let repository = vec![pattern("team-*").unwrap()];
-        let printed = TokenCommand::New(NewToken { file: file.clone(), name: "ci".into(), grant, repository }).run().unwrap();
+        let printed =
+            TokenCommand::New(NewToken { file: file.clone(), name: "ci".into(), grant, repository }).run().unwrap();
         let plain = printed.trim();
         assert!(!std::fs::read_to_string(&file).unwrap().contains(plain));
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);

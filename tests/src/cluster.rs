@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::deadline::until;
 pub use self::builder::ClusterBuilder;
+use crate::deadline::until;
 use crate::process::{Announcement, Process, ProcessSpec};
 use crate::{BuiltModule, Origin, RedisServer, Reply, Web};
 
@@ -183,7 +183,12 @@ impl Cluster {
     /// Has a new center take the place of the running one, and waits until it serves. The old one is returned: it finishes what it
     /// has begun.
     pub async fn hand_over_center(&mut self) -> Process {
-        let (new, _) = Process::spawn_announced(self.center_successor()).await;
+        self.replace_center(self.center_successor()).await
+    }
+
+    /// The same by a center that was changed.
+    pub async fn replace_center(&mut self, successor: ProcessSpec) -> Process {
+        let (new, _) = Process::spawn_announced(successor).await;
         std::mem::replace(&mut self.center, new)
     }
 

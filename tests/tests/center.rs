@@ -16,3 +16,5 @@ mod lying;
 mod reloading;
 #[path = "center/tls.rs"]
 mod tls;
+#[path = "center/upkeep.rs"]
+mod upkeep;

@@ -15,3 +15,5 @@ mod failing;
 mod fetching;
 #[path = "private/place.rs"]
 mod place;
+#[path = "private/retaining.rs"]
+mod retaining;

@@ -267,7 +267,8 @@ async fn a_fill_under_way_is_ended_by_the_center_that_began_it_though_another_ha
     let mut center = shared.replica(&origin).start().await;
     let (web, path) = (center.repository_web("golang-virtual"), large.zip_path());
     let client = tokio::spawn(async move { web.get(&path).await });
-    modtier_tests::until("the origin is asked", Duration::from_secs(20), async || origin.count(&large.zip_path()) > 0).await;
+    modtier_tests::until("the origin is asked", Duration::from_secs(20), async || origin.count(&large.zip_path()) > 0)
+        .await;
     let mut old = center.hand_over_center().await;
     let reply = client.await.unwrap();
     assert!(reply.is_whole() && reply.body == large.zip, "{} of {}", reply.body.len(), large.zip.len());

@@ -14,6 +14,7 @@
 
 mod address;
 mod connect;
+mod parent;
 mod proxy;
 mod rules;
 mod settings;
@@ -27,6 +28,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 pub(crate) use self::connect::{ConnectArguments, PASS_VARIABLE, connect};
+use self::parent::Parent;
 use self::rules::Rules;
 pub(crate) use self::settings::EgressSettings;
 use crate::sealed::Confinement;
@@ -76,7 +78,9 @@ impl Egress {
         let listener = TcpListener::from_std(listener)?;
         let rules = Rules::new(settings).map_err(std::io::Error::other)?;
         let passes = Passes::default();
-        let proxy = proxy::Proxy { rules, passes: Arc::clone(&passes), places: Arc::new(Semaphore::new(TUNNELS_MAX)) };
+        let parent = Parent::new(settings).map_err(std::io::Error::other)?;
+        let places = Arc::new(Semaphore::new(TUNNELS_MAX));
+        let proxy = proxy::Proxy { rules, parent, passes: Arc::clone(&passes), places };
         let accepting = tokio::spawn(Arc::new(proxy).accept(listener)).abort_handle();
         Ok(Self { address, confinement: settings.confinement, passes, accepting })
     }

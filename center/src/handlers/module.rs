@@ -99,12 +99,7 @@ fn split_base(path: &str) -> Option<(&str, &str)> {
 }
 
 /// The name of who may do it there.
-pub(super) fn authorize(
-    app: &App,
-    headers: &HeaderMap,
-    grant: Grant,
-    place: Place<'_>,
-) -> Result<String, Failure> {
+pub(super) fn authorize(app: &App, headers: &HeaderMap, grant: Grant, place: Place<'_>) -> Result<String, Failure> {
     let credential = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     Ok(app.access.check(credential, grant, place)?.name().to_owned())
 }

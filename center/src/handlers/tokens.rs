@@ -39,11 +39,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Res
 }
 
 /// `POST /api/v1/tokens` with `{"name","grants":[…],"repositories":[…]}` → 201 with the token, which is shown this once.
-pub(crate) async fn issue(
-    State(app): State<Arc<App>>,
-    headers: HeaderMap,
-    body: String,
-) -> Result<Response, Failure> {
+pub(crate) async fn issue(State(app): State<Arc<App>>, headers: HeaderMap, body: String) -> Result<Response, Failure> {
     let identity = authorize(&app, &headers, Grant::Admin, Place::Everywhere)?;
     let wanted: Wanted = serde_json::from_str(&body).map_err(|error| Failure::BadRequest(error.to_string()))?;
     let Wanted { name, grants, repositories } = wanted;
@@ -54,14 +50,14 @@ pub(crate) async fn issue(
     if grants.is_empty() {
         return Err(Failure::BadRequest("grants: a token that allows nothing is of no use".to_owned()));
     }
-    let taken = || RepoError::Conflict(format!("there is a token {name:?} already"));
+    let conflict = || RepoError::Conflict(format!("there is a token {name:?} already"));
     if app.access.filed().iter().any(|entry| entry.name == name) {
-        return Err(taken().into());
+        return Err(conflict().into());
     }
     let token = generate().map_err(|error| Failure::Internal(format!("no random numbers: {error}")))?;
     let entry = TokenEntry { name: name.clone(), sha256: token.hashed, grants, repositories };
     if !app.store.add_token(&entry).await? {
-        return Err(taken().into());
+        return Err(conflict().into());
     }
     app.read_issued().await?;
     app.note(&identity, "issue token", ("", &name, "")).await;

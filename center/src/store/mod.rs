@@ -12,6 +12,7 @@ mod collect;
 mod commit;
 #[cfg(test)]
 mod conformance;
+mod due;
 mod engine;
 mod handover;
 mod keys;
@@ -175,8 +176,10 @@ pub(crate) mod family {
     pub(super) const USES: &str = "uses";
     /// name → a token that was issued.
     pub(super) const TOKENS: &str = "tokens";
+    /// work → when it was last begun.
+    pub(super) const UPKEEP: &str = "upkeep";
     /// All of them.
-    pub(super) const ALL: [&str; 19] = [
+    pub(super) const ALL: [&str; 20] = [
         VERSIONS,
         IDENTITY,
         MUTABLES,
@@ -196,6 +199,7 @@ pub(crate) mod family {
         MANIFESTS,
         USES,
         TOKENS,
+        UPKEEP,
     ];
 }
 

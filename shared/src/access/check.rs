@@ -207,7 +207,12 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let add = |name: &str, grants: &[Grant]| {
                 let token = generate().unwrap();
-                let entry = TokenEntry { name: name.into(), sha256: token.hashed, grants: grants.to_vec(), repositories: vec![] };
+                let entry = TokenEntry {
+                    name: name.into(),
+                    sha256: token.hashed,
+                    grants: grants.to_vec(),
+                    repositories: vec![],
+                };
                 TokenFile::append(&folder.path().join("tokens"), entry).unwrap();
                 format!("Bearer {}", token.plain)
             };
@@ -234,7 +239,10 @@ mod tests {
         assert_eq!(access.check(Some(&fixture.writer), Grant::Read, Place::Everywhere), Ok(writer));
         assert_eq!(access.check(Some(&fixture.writer), Grant::Admin, Place::Everywhere), Err(Denied::Forbidden));
         assert_eq!(access.check(Some(&fixture.reader), Grant::Write, Place::Everywhere), Err(Denied::Forbidden));
-        assert_eq!(access.check(Some("Bearer modtier_unknown"), Grant::Read, Place::Everywhere), Err(Denied::Unauthenticated));
+        assert_eq!(
+            access.check(Some("Bearer modtier_unknown"), Grant::Read, Place::Everywhere),
+            Err(Denied::Unauthenticated)
+        );
         assert_eq!(access.check(None, Grant::Read, Place::Everywhere), Err(Denied::Unauthenticated));
     }
 
@@ -254,7 +262,10 @@ mod tests {
         let fixture = Fixture::new();
         let access = fixture.access(&[]);
         let stored = TokenFile::load(&fixture.folder.path().join("tokens")).unwrap().tokens[1].sha256;
-        assert_eq!(access.check(Some(&format!("Bearer {stored}")), Grant::Write, Place::Everywhere), Err(Denied::Unauthenticated));
+        assert_eq!(
+            access.check(Some(&format!("Bearer {stored}")), Grant::Write, Place::Everywhere),
+            Err(Denied::Unauthenticated)
+        );
     }
 
     #[test]
@@ -264,8 +275,11 @@ mod tests {
         let file = fixture.folder.path().join("tokens");
         let token = generate().unwrap();
         let header = format!("Bearer {}", token.plain);
-        TokenFile::append(&file, TokenEntry { name: "late".into(), sha256: token.hashed, grants: vec![Grant::Admin], repositories: vec![] })
-            .unwrap();
+        TokenFile::append(
+            &file,
+            TokenEntry { name: "late".into(), sha256: token.hashed, grants: vec![Grant::Admin], repositories: vec![] },
+        )
+        .unwrap();
         let now = Instant::now();
         assert_eq!(access.check_at(Some(&header), Grant::Admin, Place::Everywhere, now), Err(Denied::Unauthenticated));
         let later = now + 2 * LOOK_INTERVAL;

@@ -139,7 +139,8 @@ mod tests {
         let file = folder.path().join("tokens.yaml");
         std::fs::write(&file, "tokens: [{name: a, sha256: 12, grants: [read]}]").unwrap();
         assert!(TokenFile::load(&file).unwrap_err().to_string().contains("tokens.yaml"));
-        let entry = TokenEntry { name: "b".into(), sha256: generate().unwrap().hashed, grants: vec![], repositories: vec![] };
+        let entry =
+            TokenEntry { name: "b".into(), sha256: generate().unwrap().hashed, grants: vec![], repositories: vec![] };
         assert!(TokenFile::append(&file, entry).is_err());
         assert!(std::fs::read_to_string(&file).unwrap().contains("name: a"));
     }

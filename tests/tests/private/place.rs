@@ -91,7 +91,10 @@ pub(crate) fn confines() -> bool {
 
 /// To be put before a program's own words: it runs on a kernel without Landlock, as far as it and its children can tell (the
 /// system call that asks for it is answered ENOSYS by a seccomp filter).
-pub(crate) const WITHOUT_LANDLOCK: [&str; 3] = ["perl", "-e", r#"
+pub(crate) const WITHOUT_LANDLOCK: [&str; 3] = [
+    "perl",
+    "-e",
+    r#"
     use POSIX ();
     my $prctl = (POSIX::uname())[4] eq "aarch64" ? 167 : 157;
     my $filter = pack("SCCL" x 4, 0x20,0,0,0, 0x15,0,1,444, 0x06,0,0,0x50026, 0x06,0,0,0x7fff0000);
@@ -99,4 +102,5 @@ pub(crate) const WITHOUT_LANDLOCK: [&str; 3] = ["perl", "-e", r#"
     syscall($prctl, 38, 1, 0, 0, 0) == 0 or die "no_new_privs: $!";
     syscall($prctl, 22, 2, $program) == 0 or die "seccomp: $!";
     exec { $ARGV[0] } @ARGV or die "$ARGV[0]: $!";
-"#];
+"#,
+];
