@@ -6,23 +6,23 @@ report=$1
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
 rows=
-run() { # WHAT TEST-FILE VARIABLE=VALUE...
+run() { # WHAT BINARY:TESTS VARIABLE=VALUE...
   local what=$1 test=$2; shift 2
-  timed "$what" "$*" env "$@" cargo test --workspace --test "$test" -- --nocapture
+  timed "$what" "$*" env "$@" cargo test --workspace --test "${test%%:*}" "${test#*:}" -- --nocapture
 }
 timed() { # WHAT HOW-MUCH COMMAND...
   local what=$1 much=$2 started=$SECONDS; shift 2
   "$@" 2>&1 | tee "$out"
   rows+="| $what | $much | $((SECONDS - started)) s |"$'\n'
 }
-run 'kill -9 in the middle of fills and publishes, of the edge and of the center so often each' kills MODTIER_KILLS="${KILLS:-200}"
-run 'kill -9 of either of two centers over PostgreSQL and S3 under publish load, so often' replicas MODTIER_REPLICA_KILLS="${REPLICA_KILLS:-100}"
-run 'loss of power while the edge writes, so often' power_loss MODTIER_POWER_CUTS="${POWER_CUTS:-200}"
-run 'questions to golang.org/x/mod answered alike, so many for each operation' module_oracle MODTIER_CASES="${CASES:-400000}"
-run 'damaged zips judged as golang.org/x/mod/zip does' module_zip_oracle MODTIER_ZIPS="${ZIPS:-60000}"
+run 'kill -9 in the middle of fills and publishes, of the edge and of the center so often each' faults:kills MODTIER_KILLS="${KILLS:-200}"
+run 'kill -9 of either of two centers over PostgreSQL and S3 under publish load, so often' center:replicas MODTIER_REPLICA_KILLS="${REPLICA_KILLS:-100}"
+run 'loss of power while the edge writes, so often' faults:power_loss MODTIER_POWER_CUTS="${POWER_CUTS:-200}"
+run 'questions to golang.org/x/mod answered alike, so many for each operation' go:oracle::operations MODTIER_CASES="${CASES:-400000}"
+run 'damaged zips judged as golang.org/x/mod/zip does' go:oracle::zips MODTIER_ZIPS="${ZIPS:-60000}"
 seconds=${FUZZ_SECONDS:-300}
 timed 'paths, tenants, cache keys, ranges, conditions and headers fuzzed, so long each, side by side' "MODTIER_FUZZ_SECONDS=$seconds" \
-  env MODTIER_FUZZ_SECONDS="$seconds" cargo test --workspace --bin modtier-edge --test headers -- fuzz --nocapture --test-threads 8
+  env MODTIER_FUZZ_SECONDS="$seconds" cargo test --workspace --bin modtier-edge --test hostile -- fuzz --nocapture --test-threads 8
 {
   echo "# Deep tests"
   echo

@@ -72,7 +72,7 @@ case ${1:?lint, test, deep or soak} in
     stage 'prometheus rules' 5 rules
     stage 'dependencies' 90 deny
     stage 'unit tests' 60 cargo test --workspace --lib --bins
-    stage 'fuzz, 20 s each' 60 env MODTIER_FUZZ_SECONDS=20 cargo test --workspace --bin modtier-edge --test headers -- fuzz --nocapture --test-threads 8
+    stage 'fuzz, 20 s each' 60 env MODTIER_FUZZ_SECONDS=20 cargo test --workspace --bin modtier-edge --test hostile -- fuzz --nocapture --test-threads 8
     stage 'end to end' 480 cargo test --workspace --test '*'
     ;;
   deep)
@@ -85,7 +85,7 @@ case ${1:?lint, test, deep or soak} in
     seconds=${SOAK_SECONDS:-300}
     stage prerequisites 60 deploy/prerequisites.sh build redis test
     stage build 1500 cargo build --quiet --workspace --bins
-    stage soak $((seconds + 300)) env MODTIER_SOAK_SECONDS="$seconds" cargo test --workspace --test soak -- --nocapture
+    stage soak $((seconds + 300)) env MODTIER_SOAK_SECONDS="$seconds" cargo test --workspace --test faults soak -- --nocapture
     ;;
   *) echo "stages: unknown set '$1' (lint, test, deep, soak)" >&2; exit 2 ;;
 esac

@@ -107,9 +107,9 @@ fi
 # --- a certificate, when asked for ----------------------------------------------------------------------------------------------
 if [ -n "$tls" ]; then
   host=${edge%:*}; host=${host#[}; host=${host%]}
-  names=(localhost 127.0.0.1 ::1 "$(hostname)")
-  case $host in '' | 0.0.0.0 | :: | localhost | 127.0.0.1 | ::1 | "$(hostname)") ;; *) names+=("$host") ;; esac
-  "$here/certificate.sh" "$data/tls" "${names[@]}" || fail "the certificate could not be made below $data/tls"
+  hosts=(localhost 127.0.0.1 ::1 "$(hostname)")
+  case $host in '' | 0.0.0.0 | :: | localhost | 127.0.0.1 | ::1 | "$(hostname)") ;; *) hosts+=("$host") ;; esac
+  "$here/certificate.sh" "$data/tls" "${hosts[@]}" || fail "the certificate could not be made below $data/tls"
 fi
 
 # --- center, edge, syncer -----------------------------------------------------------------------------------------------------

@@ -46,6 +46,10 @@ mkdir -p "$root"
 { printf 'module %s\n' "$module"; for i in $(seq 400); do printf '// line %03d of a go.mod that is about 20 KB long\n' "$i"; done; } >"$root/go.mod"
 head -c 1000000 /dev/urandom >"$root/data.bin"
 (cd "$work/zip" && zip -qr ../module.zip . -i '*.mod' '*.bin')
+# As large as the .info of a version that a git tag made: about 200 bytes. It comes before the zip, so it is the one served.
+printf '{"Version":"%s","Time":"2026-01-02T03:04:05Z","Origin":{"VCS":"git","URL":"https://git.bench.example/hits","Hash":"%040d","Ref":"refs/tags/%s"}}' \
+  "$version" 7 "$version" >"$work/module.info"
+curl -fsS -o /dev/null -u ":$(cat "$work/data/token")" -T "$work/module.info" "$center/api/go/golang-local/$module/@v/$version.info"
 curl -fsS -o /dev/null -u ":$(cat "$work/data/token")" -T "$work/module.zip" "$center/api/go/golang-local/$module/@v/$version.zip"
 artefacts=("@v/$version.info" "@v/$version.mod" "@v/$version.zip" "@v/list" "@latest")
 

@@ -143,7 +143,7 @@ impl Cluster {
     ///
     /// # Panics
     /// When it is not in time.
-    pub async fn edge_in_step(&self) {
+    async fn edge_in_step(&self) {
         let admin = self.admin_web();
         until("the edge has compared itself with the center", READY_LIMIT, async || {
             admin.get("readyz?verbose").await.json()["sync"]["last_reconcile"].is_number()

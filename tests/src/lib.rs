@@ -32,6 +32,7 @@ mod origin;
 mod postgres_server;
 mod process;
 pub mod raw;
+pub mod raw_zip;
 mod redis_server;
 mod sandbox;
 mod seed;

@@ -78,12 +78,14 @@ impl Follower {
     async fn round(&mut self) -> Result<(), StoreError> {
         let log = self.store.change_log(&self.name)?;
         let mut head = log.watch();
+        // An empty log has a head, too: what counts is that it moves after this reading.
+        let seen = *head.borrow_and_update();
         let cursor = self.store.index_cursor(&self.name).await?.unwrap_or(ChangeId::ZERO);
         match log.read_after(cursor, BATCH).await {
             Ok(changes) => {
                 let Some(last) = changes.last().map(|change| change.id) else {
                     self.read_missing().await?;
-                    let _ = tokio::time::timeout(PAUSE, head.wait_for(|head| *head > cursor)).await;
+                    let _ = tokio::time::timeout(PAUSE, head.wait_for(|head| *head != seen)).await;
                     return Ok(());
                 };
                 let came = changes

@@ -2,7 +2,7 @@
 //!
 //! The `go` command and every checksum database decide with `x/mod` what a module path, a version and a
 //! module zip is. A proxy that judged differently would serve names that `go` refuses, or refuse names that
-//! `go` serves, so this room has one rule: same verdict, same result. `tests/tests/module_oracle.rs` asks the
+//! `go` serves, so this room has one rule: same verdict, same result. `tests/tests/go/oracle/operations.rs` asks the
 //! Go library the same questions and compares.
 //!
 //! Two words recur. An *escaped* path or version is the form on the wire, where `!b` stands for `B`, so that

@@ -146,6 +146,7 @@ impl ClusterBuilder {
         cluster.edge.spec_mut().set_env("MODTIER_EDGE_ADMIN", at_edge.admin.as_deref().unwrap_or_default());
         cluster.center_ready().await;
         cluster.edge_ready().await;
+        cluster.edge_in_step().await;
         cluster
     }
 

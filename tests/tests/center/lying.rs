@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use modtier_tests::{BuiltModule, Cluster, Fault, GoClient, Module, Origin, objects};
 
-use crate::raw_zip::{RawFile, RawZip};
+use modtier_tests::raw_zip::{RawFile, RawZip};
 
 const PREFIX: &str = "example.com/a@v1.0.0/";
 const GO_MOD: &str = "module example.com/a\n\ngo 1.21\n";

@@ -32,7 +32,10 @@ async fn an_upstream_with_its_own_authority_sees_the_certificate_that_is_meant_f
     let (certificate, key) = authority.client_certificate();
     let ca = format!("ca_file: '{}'", authority.certificate().display());
     let identity = format!("certificate_file: '{}', key_file: '{}'", certificate.display(), key.display());
-    let repositories = format!("{{golang-remote: {{type: remote, upstream: 'https://{address}'}}}}");
+    let repositories = format!(
+        "{{golang-remote: {{type: remote, upstream: 'https://{address}'}},
+          golang-virtual: {{type: virtual, members: [golang-remote]}}}}"
+    );
     for (host, is_known) in [
         (format!("{{'{address}': {{{ca}, {identity}}}}}"), true),
         (format!("{{'{address}': {{{ca}}}}}"), false),

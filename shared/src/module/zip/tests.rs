@@ -1,4 +1,4 @@
-//! Rules of module zips on zips made here. The comparison with Go is in `tests/tests/module_zip_oracle.rs`.
+//! Rules of module zips on zips made here. The comparison with Go is in `tests/tests/go/oracle/zips.rs`.
 
 use std::io::{Cursor, Write as _};
 
