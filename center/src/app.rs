@@ -6,14 +6,14 @@ use std::sync::Arc;
 use shared::access::Access;
 use tokio::sync::watch;
 
-use crate::config::{Config, LimitSettings, MetricsSettings, SumdbSettings};
+use crate::config::{Config, LimitSettings, MetricsSettings, SumdbSettings, UpkeepSettings};
 use crate::envelope::Via;
 use crate::error::Failure;
 use crate::finding::{Downloads, Indexer};
 use crate::metrics::Metrics;
 use crate::repository::retention::RetentionRule;
 use crate::repository::{Repositories, Repository};
-use crate::store::{Store, StoreConfig};
+use crate::store::{Store, StoreConfig, StoreError};
 use crate::sumdb::{DatabaseConfig, Line, Policy, Sumdb};
 use crate::upstream::outbound::{Outbound, OutboundSettings};
 
@@ -39,6 +39,8 @@ pub(crate) struct App {
     pub(crate) repositories: Repositories,
     /// What of the repositories goes.
     pub(crate) retention: BTreeMap<String, RetentionRule>,
+    /// What is done by itself.
+    pub(crate) upkeep: UpkeepSettings,
     /// The checksum databases.
     pub(crate) sumdb: Arc<Sumdb>,
     /// What they were built from.
@@ -59,9 +61,11 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// Opens the store and builds everything on it, on the runtime it is called from. Asks nobody upstream.
-    pub(crate) async fn build(config: &Config) -> anyhow::Result<Arc<Self>> {
-        let store = Store::connect(&StoreConfig { data_dir: config.data_dir.clone() }, &config.storage).await?;
+    /// Opens the store and builds everything on it, on the runtime it is called from. Asks nobody upstream. With `takes_over`, a
+    /// process that ran before on the same data directory still ends what it has begun.
+    pub(crate) async fn build(config: &Config, takes_over: bool) -> anyhow::Result<Arc<Self>> {
+        let at = StoreConfig { takes_over, ..StoreConfig::new(config.data_dir.clone()) };
+        let store = Store::connect(&at, &config.storage).await?;
         store.write_uses_behind();
         let common = Common {
             store,
@@ -120,6 +124,7 @@ impl App {
             shown: config.metrics.clone(),
             repositories,
             retention: config.retention.clone(),
+            upkeep: config.upkeep.clone(),
             store,
             sumdb,
             sumdb_of: (config.sumdb.clone(), databases),
@@ -131,6 +136,7 @@ impl App {
             via,
             stopping,
         });
+        app.read_issued().await?;
         app.indexer.follow(&app);
         Ok(app)
     }
@@ -147,10 +153,22 @@ impl App {
         }
     }
 
+    /// Takes over which tokens were issued, here or at another replica.
+    pub(crate) async fn read_issued(&self) -> Result<(), StoreError> {
+        self.access.set_issued(Arc::new(self.store.tokens().await?));
+        Ok(())
+    }
+
     /// Completes when a stop is asked for.
     pub(crate) async fn stopped(&self) {
         let mut stopping = self.stopping.subscribe();
         // The sender lives as long as `self`, so waiting cannot fail.
         let _ = stopping.wait_for(|stopping| *stopping).await;
+    }
+
+    /// Completes when the stop that was asked for is taken back: a hand-over has failed.
+    pub(crate) async fn resumed(&self) {
+        let mut stopping = self.stopping.subscribe();
+        let _ = stopping.wait_for(|stopping| !*stopping).await;
     }
 }

@@ -1,6 +1,7 @@
 //! The center's configuration: every setting with its default, and what must fit together.
 
 mod serving;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -16,6 +17,7 @@ use shared::telemetry::LogConfig;
 use shared::tls::TlsSettings;
 
 pub(crate) use self::serving::{MetricsSettings, ServingSettings};
+pub(crate) use self::upkeep::{GRACE_MIN, UpkeepSettings};
 use crate::egress::EgressSettings;
 use crate::repository::retention::RetentionRule;
 use crate::repository::{RepositoryKind, RepositorySettings, default_repositories};
@@ -48,6 +50,8 @@ pub(crate) struct Config {
     pub(crate) storage: StorageSettings,
     /// By repository, which versions go because nobody needs them any more. Without a rule nothing does.
     pub(crate) retention: BTreeMap<String, RetentionRule>,
+    /// What the center does by itself.
+    pub(crate) upkeep: UpkeepSettings,
     /// The repositories by name.
     pub(crate) repositories: BTreeMap<String, RepositorySettings>,
     /// Where the commands that fetch private modules may connect to.
@@ -74,6 +78,7 @@ impl Default for Config {
             data_dir: PathBuf::from("data/center"),
             storage: StorageSettings::default(),
             retention: BTreeMap::new(),
+            upkeep: UpkeepSettings::default(),
             repositories: default_repositories(),
             egress: EgressSettings::default(),
             outbound: OutboundSettings::default(),
@@ -132,6 +137,8 @@ pub(crate) struct LimitSettings {
     pub(crate) client_write: Period,
     /// How long running requests may take after a stop was asked for.
     pub(crate) drain_timeout: Period,
+    /// How long they may take once another process has taken over.
+    pub(crate) handover_grace: Period,
 }
 
 impl Default for LimitSettings {
@@ -143,6 +150,7 @@ impl Default for LimitSettings {
             upload_stall_timeout: Period::secs(30),
             client_write: Period::secs(60),
             drain_timeout: Period::secs(9),
+            handover_grace: Period::secs(600),
         }
     }
 }
@@ -162,6 +170,7 @@ impl Config {
         if self.repositories.is_empty() {
             return Err("repositories: there must be at least one".to_owned());
         }
+        self.upkeep.check()?;
         if let Some(name) = self.retention.keys().find(|name| !self.repositories.contains_key(*name)) {
             return Err(format!("retention.{name}: there is no repository {name:?}"));
         }

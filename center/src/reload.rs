@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -13,7 +14,7 @@ use crate::config::{ALIASES, Config};
 use crate::{BINARY, router};
 
 /// Settings that are used once, at the start: a change of them waits for the next one. With all that lies below them.
-const NEEDS_RESTART: [&str; 11] = [
+const NEEDS_RESTART: [&str; 12] = [
     "listen",
     "tls",
     "serving",
@@ -25,7 +26,11 @@ const NEEDS_RESTART: [&str; 11] = [
     "limits.header_timeout",
     "limits.client_write",
     "limits.drain_timeout",
+    "limits.handover_grace",
 ];
+
+/// How soon a token counts, or no longer does, that was issued or revoked at another replica.
+const TOKENS_PAUSE: Duration = Duration::from_secs(2);
 
 /// The center as it is now.
 pub(crate) struct Live {
@@ -49,6 +54,11 @@ impl Live {
     /// What answers a request that comes now.
     pub(crate) fn router(&self) -> Router {
         self.now.load().router.clone()
+    }
+
+    /// What the settings of the moment made.
+    pub(crate) fn app(&self) -> Arc<App> {
+        Arc::clone(&self.now.load().app)
     }
 
     /// Reads the settings again and applies them; `asked_by` is for the log. Files that they name (credentials, authorities) are
@@ -81,6 +91,19 @@ impl Live {
         let router = router::routes(&app);
         self.now.store(Arc::new(Built { config, app, router }));
         Ok(outcome)
+    }
+
+    /// Takes over which tokens other replicas issue and revoke, where there may be others.
+    pub(crate) async fn follow_tokens(&self) {
+        if !self.now.load().config.storage.is_shared() {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(TOKENS_PAUSE).await;
+            if let Err(error) = self.app().read_issued().await {
+                tracing::warn!(%error, "tokens that were issued or revoked meanwhile are not known");
+            }
+        }
     }
 
     /// Reloads whenever the configuration file has changed.

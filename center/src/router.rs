@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{any, get, post, put};
+use axum::routing::{any, delete, get, post, put};
 use http::Uri;
 
 use crate::app::App;
 use crate::envelope::envelop;
 use crate::error::{Failure, READ_METHODS};
 use crate::handlers::{
-    catalog, changes, detail, intake, manifest, module, oversight, refresh, status, upkeep, webhook,
+    catalog, changes, detail, intake, manifest, module, oversight, refresh, status, tokens, upkeep, webhook,
 };
 
 /// The routes of the listener for figures.
@@ -50,7 +50,11 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
         .route("/api/v1/modules/{*path}", get(detail::read).put(detail::write).patch(detail::write))
         .route("/api/v1/stats", get(oversight::stats))
         .route("/api/v1/audit", get(oversight::audit))
-        .route("/api/v1/tokens", get(oversight::tokens))
+        .route(
+            "/api/v1/tokens",
+            get(tokens::list).post(tokens::issue).fallback(async || Failure::Method("GET, HEAD, POST")),
+        )
+        .route("/api/v1/tokens/{name}", delete(tokens::revoke).fallback(async || Failure::Method("DELETE")))
         .route("/api/v1/doctor", get(oversight::doctor))
         // Finding things.
         .route("/catalog", get(catalog::public))

@@ -9,12 +9,25 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use landlock::{
-    ABI, Access as _, AccessNet, CompatLevel, Compatible as _, NetPort, Ruleset, RulesetAttr as _,
-    RulesetCreatedAttr as _,
+    ABI, Access as _, AccessNet, CompatLevel, Compatible as _, NetPort, Ruleset, RulesetAttr as _, RulesetCreated,
+    RulesetCreatedAttr as _, RulesetError,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What is done where the kernel cannot keep a command from connections past the egress proxy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Confinement {
+    /// The center does not start, and the command is not run.
+    #[default]
+    Required,
+    /// The command is run. What it connects to without regard to the proxy is for the host's firewall to judge.
+    BestEffort,
+}
 
 /// What to become, and under which limits.
 #[derive(Debug, Args)]
@@ -28,6 +41,9 @@ pub(crate) struct SealedArguments {
     /// The one port to which the program may connect, and on which it may not listen either
     #[arg(long)]
     port: Option<u16>,
+    /// Whether it may be run where the kernel cannot see to that
+    #[arg(long, value_enum, default_value = "required")]
+    confinement: Confinement,
     /// The program and its arguments
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
@@ -44,7 +60,7 @@ pub(crate) fn become_command(arguments: &SealedArguments) -> anyhow::Result<Infa
             .with_context(|| format!("{resource:?} cannot be limited to {limit:?}"))?;
     }
     if let Some(port) = arguments.port {
-        confine(port).context("connections cannot be limited to the egress proxy")?;
+        confine(port, arguments.confinement).context("connections cannot be limited to the egress proxy")?;
     }
     let (program, rest) = arguments.command.split_first().context("no program is named")?;
     let error = Command::new(program).args(rest).exec();
@@ -52,13 +68,23 @@ pub(crate) fn become_command(arguments: &SealedArguments) -> anyhow::Result<Infa
 }
 
 /// Takes away, for good and from everything that is started from here, every TCP connection but to one port: where the kernel
-/// has Landlock with rules for the network (Linux 6.7). On an older one nothing is taken away; the proxy's variables remain.
-fn confine(port: u16) -> anyhow::Result<()> {
-    Ruleset::default()
-        .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(AccessNet::from_all(ABI::V4))?
-        .create()?
-        .add_rule(NetPort::new(port, AccessNet::ConnectTcp))?
-        .restrict_self()?;
+/// has Landlock with rules for the network (Linux 6.7). On another one that is an error, or with
+/// [`Confinement::BestEffort`] nothing is taken away; the proxy's variables remain.
+fn confine(port: u16, confinement: Confinement) -> anyhow::Result<()> {
+    rules(confinement)?.add_rule(NetPort::new(port, AccessNet::ConnectTcp))?.restrict_self()?;
     Ok(())
+}
+
+/// Whether the kernel can confine a command. Restricts nothing here.
+pub(crate) fn can_confine() -> bool {
+    rules(Confinement::Required).is_ok()
+}
+
+/// Rules that forbid every TCP connection.
+fn rules(confinement: Confinement) -> Result<RulesetCreated, RulesetError> {
+    let level = match confinement {
+        Confinement::Required => CompatLevel::HardRequirement,
+        Confinement::BestEffort => CompatLevel::BestEffort,
+    };
+    Ruleset::default().set_compatibility(level).handle_access(AccessNet::from_all(ABI::V4))?.create()
 }

@@ -8,22 +8,25 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
-use http::header::STRICT_TRANSPORT_SECURITY;
+use http::header::{CONNECTION, STRICT_TRANSPORT_SECURITY};
+use http::{HeaderValue, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use parking_lot::Mutex;
+use shared::handover::Listeners;
 use shared::pace::{Pace, Paced};
 use shared::tls::{Tls, is_http2};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tower::ServiceExt as _;
 
 use crate::app::App;
 use crate::envelope::Peer;
+use crate::handover::{self, LAST_CALL, Step, Unanswered};
 use crate::reload::Live;
 use crate::router;
 use crate::serve::takings::Takings;
@@ -49,6 +52,16 @@ pub(crate) struct Entrances {
     pub(crate) tls: Option<(TcpListener, Arc<Tls>)>,
     /// Figures alone.
     pub(crate) figures: Option<TcpListener>,
+    /// The same sockets, for the process that takes this one's place.
+    pub(crate) shared: Arc<Mutex<Listeners>>,
+}
+
+/// Why serving ends.
+pub(crate) enum End {
+    /// A stop was asked for.
+    Stopped,
+    /// The process with this id has taken over.
+    Replaced(u32),
 }
 
 /// How clients are met.
@@ -70,41 +83,113 @@ enum Entrance {
     Figures,
 }
 
-/// Serves until `stop` completes, then lets running requests end for as long as the limits say.
+/// Why nothing is accepted for now.
+enum Pause {
+    Stop,
+    HandOver(oneshot::Sender<()>),
+}
+
+/// Serves until `stop` completes or another process has taken over; `tell` hears which before running requests end, for as long as
+/// the limits say.
 pub(crate) async fn serve(
     app: &Arc<App>,
     live: &Arc<Live>,
     entrances: Entrances,
     manners: Manners,
     stop: impl Future<Output = ()>,
+    mut steps: mpsc::Receiver<Step>,
+    tell: impl FnOnce(&End),
 ) {
-    let connections = Arc::new(Semaphore::new(app.limits.connections_max));
-    let graceful = GracefulShutdown::new();
-    let builder = builder(app.limits.header_timeout.get());
+    let doors = Doors {
+        app: Arc::clone(app),
+        live: Arc::clone(live),
+        entrances,
+        manners,
+        connections: Arc::new(Semaphore::new(app.limits.connections_max)),
+        unanswered: Unanswered::default(),
+        builder: builder(app.limits.header_timeout.get()),
+    };
     tokio::pin!(stop);
-    loop {
-        let accepted = tokio::select! {
-            () = &mut stop => break,
-            accepted = entrances.accept(&connections) => accepted,
+    let (end, draining) = loop {
+        let graceful = GracefulShutdown::new();
+        let pause = tokio::select! {
+            () = &mut stop => Pause::Stop,
+            Some(paused) = pause_asked(&mut steps) => Pause::HandOver(paused),
+            never = doors.accept(&graceful) => match never {},
         };
-        match accepted {
-            Ok((entrance, stream, peer, permit)) => {
-                let (app, live) = (Arc::clone(app), Arc::clone(live));
-                let connection = Connection { app, live, stream, peer, manners };
-                tokio::spawn(connection.converse(entrance, builder.clone(), graceful.watcher(), permit));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "accepting a connection failed");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+        app.stopping.send_replace(true);
+        let Pause::HandOver(paused) = pause else { break (End::Stopped, tokio::spawn(graceful.shutdown())) };
+        tokio::time::sleep(LAST_CALL).await;
+        let draining = tokio::spawn(graceful.shutdown());
+        handover::close(app, &doors.unanswered).await;
+        let _ = paused.send(());
+        if let Some(Step::Replaced(pid)) = steps.recv().await {
+            break (End::Replaced(pid), draining);
+        }
+        handover::reopen(app).await;
+        app.stopping.send_replace(false);
+    };
+    doors.entrances.close();
+    tell(&end);
+    let grace = match end {
+        End::Stopped => app.limits.drain_timeout.get(),
+        End::Replaced(_) => app.limits.handover_grace.get(),
+    };
+    // Whoever has asked for a stop has done so once; one that comes during a hand-over's end ends it.
+    let hurried = async {
+        match end {
+            End::Stopped => std::future::pending().await,
+            End::Replaced(_) => stop.await,
+        }
+    };
+    tracing::info!("stopping");
+    tokio::select! {
+        drained = tokio::time::timeout(grace, draining) => if drained.is_err() {
+            tracing::warn!("connections that did not end in time are dropped");
+        },
+        () = hurried => tracing::warn!("told to stop: connections are dropped"),
+    }
+    handover::write_counts(app).await;
+}
+
+/// Completes when another process wants to take over; never if none can.
+async fn pause_asked(steps: &mut mpsc::Receiver<Step>) -> Option<oneshot::Sender<()>> {
+    loop {
+        match steps.recv().await {
+            Some(Step::Pause(paused)) => return Some(paused),
+            Some(Step::Resume | Step::Replaced(_)) => {}
+            None => return std::future::pending().await,
         }
     }
-    drop(entrances);
-    app.stopping.send_replace(true);
-    let open = graceful.count();
-    tracing::info!(connections = open, "stopping");
-    if tokio::time::timeout(app.limits.drain_timeout.get(), graceful.shutdown()).await.is_err() {
-        tracing::warn!("connections that did not end in time are dropped");
+}
+
+/// Where clients come in, and what awaits them.
+struct Doors {
+    app: Arc<App>,
+    live: Arc<Live>,
+    entrances: Entrances,
+    manners: Manners,
+    connections: Arc<Semaphore>,
+    unanswered: Unanswered,
+    builder: Builder<TokioExecutor>,
+}
+
+impl Doors {
+    async fn accept(&self, graceful: &GracefulShutdown) -> Infallible {
+        loop {
+            match self.entrances.accept(&self.connections).await {
+                Ok((entrance, stream, peer, permit)) => {
+                    let (app, live) = (Arc::clone(&self.app), Arc::clone(&self.live));
+                    let unanswered = self.unanswered.clone();
+                    let connection = Connection { app, live, stream, peer, manners: self.manners, unanswered };
+                    tokio::spawn(connection.converse(entrance, self.builder.clone(), graceful.watcher(), permit));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "accepting a connection failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
     }
 }
 
@@ -122,6 +207,11 @@ fn builder(header_timeout: Duration) -> Builder<TokioExecutor> {
 }
 
 impl Entrances {
+    /// Takes no more connections. As long as one handle on a listening socket is open, the kernel does.
+    fn close(self) {
+        *self.shared.lock() = Listeners::default();
+    }
+
     /// The next connection, once there is room for it.
     async fn accept(
         &self,
@@ -152,6 +242,7 @@ struct Connection {
     stream: TcpStream,
     peer: SocketAddr,
     manners: Manners,
+    unanswered: Unanswered,
 }
 
 impl Connection {
@@ -163,7 +254,7 @@ impl Connection {
         _permit: OwnedSemaphorePermit,
     ) {
         let mut stopping = self.app.stopping.subscribe();
-        let Self { app, live, stream, peer, manners } = self;
+        let Self { app, live, stream, peer, manners, unanswered } = self;
         let patience = app.limits.header_timeout.get();
         let begin = async {
             match &entrance {
@@ -173,14 +264,20 @@ impl Connection {
                 Entrance::Tls(_) => true,
             }
         };
+        // Whoever has just connected may still say what it wants.
+        let last_call = async {
+            let _ = stopping.wait_for(|stopping| *stopping).await;
+            tokio::time::sleep(LAST_CALL).await;
+        };
         let has_begun = tokio::select! {
-            _ = stopping.wait_for(|stopping| *stopping) => false,
+            () = last_call => false,
             has_begun = begin => has_begun,
         };
         if !has_begun {
             return;
         }
-        let answering = Answering { live, peer, entrance: entrance.clone(), app, hsts: manners.hsts };
+        let entered = entrance.clone();
+        let answering = Answering { live, peer, entrance: entered, app, hsts: manners.hsts, unanswered };
         let paced = Paced::new(stream, manners.pace);
         let Entrance::Tls(tls) = entrance else {
             return answering.speak(paced, builder, watcher).await;
@@ -202,6 +299,7 @@ struct Answering {
     peer: SocketAddr,
     entrance: Entrance,
     hsts: &'static str,
+    unanswered: Unanswered,
 }
 
 impl Answering {
@@ -209,7 +307,7 @@ impl Answering {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Self { app, live, peer, entrance, hsts } = self;
+        let Self { app, live, peer, entrance, hsts, unanswered } = self;
         let takings = Takings::default();
         let patience = app.limits.client_write.get();
         let figures = matches!(entrance, Entrance::Figures).then(|| router::figures(&app));
@@ -217,11 +315,16 @@ impl Answering {
         let bodies = takings.clone();
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
+            let version = request.version();
             let router = figures.clone().unwrap_or_else(|| live.router());
             let answer = router.oneshot(request.map(axum::body::Body::new));
-            let bodies = bodies.clone();
+            let (bodies, app, asking) = (bodies.clone(), Arc::clone(&app), unanswered.begin());
             async move {
                 let mut response = answer.await?;
+                drop(asking);
+                if *app.stopping.borrow() && version < Version::HTTP_2 {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
                 if is_secure {
                     response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(hsts));
                 }

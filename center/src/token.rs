@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
-use shared::access::{Grant, TokenEntry, TokenFile, generate};
+use shared::access::{Grant, RepositoryPattern, TokenEntry, TokenFile, generate};
 
 /// What can be done with tokens.
 #[derive(Debug, Subcommand)]
@@ -25,6 +25,13 @@ pub(crate) struct NewToken {
     /// What the token allows, separated by commas
     #[arg(long, value_enum, value_delimiter = ',', required = true)]
     grant: Vec<GrantArgument>,
+    /// Repositories (or patterns such as `team-*`) for which it holds; without any for all, and for the center itself
+    #[arg(long, value_delimiter = ',', value_parser = pattern)]
+    repository: Vec<RepositoryPattern>,
+}
+
+fn pattern(text: &str) -> Result<RepositoryPattern, String> {
+    RepositoryPattern::new(text).ok_or_else(|| "neither a repository's name nor a pattern of names".to_owned())
 }
 
 /// [`Grant`] on the command line.
@@ -57,10 +64,10 @@ impl From<GrantArgument> for Grant {
 impl TokenCommand {
     /// Does it; returns what is to be printed on standard output.
     pub(crate) fn run(self) -> anyhow::Result<String> {
-        let Self::New(NewToken { file, name, grant }) = self;
+        let Self::New(NewToken { file, name, grant, repository }) = self;
         let token = generate().context("the system has no random numbers")?;
         let grants = grant.into_iter().map(Grant::from).collect();
-        TokenFile::append(&file, TokenEntry { name, sha256: token.hashed, grants })?;
+        TokenFile::append(&file, TokenEntry { name, sha256: token.hashed, grants, repositories: repository })?;
         Ok(format!("{}\n", token.plain))
     }
 }
@@ -69,7 +76,7 @@ impl TokenCommand {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
-    use shared::access::{Access, AccessConfig};
+    use shared::access::{Access, AccessConfig, Place};
 
     use super::*;
 
@@ -78,14 +85,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("tokens.yaml");
         let grant = vec![GrantArgument::Write, GrantArgument::Delete];
-        let printed = TokenCommand::New(NewToken { file: file.clone(), name: "ci".into(), grant }).run().unwrap();
+        let repository = vec![pattern("team-*").unwrap()];
+        let printed =
+            TokenCommand::New(NewToken { file: file.clone(), name: "ci".into(), grant, repository }).run().unwrap();
         let plain = printed.trim();
         assert!(!std::fs::read_to_string(&file).unwrap().contains(plain));
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 
         let access = Access::open(&AccessConfig { tokens_file: Some(file), ..AccessConfig::default() }).unwrap();
         let header = format!("Bearer {plain}");
-        assert_eq!(access.check(Some(&header), Grant::Write).unwrap().name(), "ci");
-        assert!(access.check(Some(&header), Grant::Admin).is_err());
+        let may = |grant, name| access.check(Some(&header), grant, Place::Repository(name));
+        assert_eq!(may(Grant::Write, "team-a").unwrap().name(), "ci");
+        assert!(may(Grant::Admin, "team-a").is_err() && may(Grant::Write, "golang-local").is_err());
+        assert!(pattern("a b").is_err());
     }
 }

@@ -76,20 +76,24 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    /// A client of the servers at `bases`; there is at least one.
+    /// A client of the servers at `bases`; there is at least one. What is known of a server's failures by `before`, under other
+    /// settings, is not forgotten.
     pub(crate) fn new<'b>(
         bases: impl IntoIterator<Item = &'b str>,
         manners: Manners,
         outbound: &Arc<Outbound>,
+        before: Option<&Self>,
     ) -> Result<Self, String> {
+        let policy = outbound.breaker();
+        let known = |base: &reqwest::Url| {
+            let same = before?.servers.iter().find(|server| server.base == *base && server.breaker.follows(policy))?;
+            Some(Arc::clone(&same.breaker))
+        };
         let bases: Vec<&str> = bases.into_iter().collect();
         let servers = bases.iter().enumerate().map(|(number, base)| {
-            Ok(Server {
-                base: server::base_url(base)?,
-                is_first: number == 0,
-                is_only: bases.len() == 1,
-                breaker: Breaker::new(outbound.breaker()),
-            })
+            let base = server::base_url(base)?;
+            let breaker = known(&base).unwrap_or_else(|| Arc::new(Breaker::new(policy)));
+            Ok(Server { base, is_first: number == 0, is_only: bases.len() == 1, breaker })
         });
         let Patience { connect, first_byte, stall } = manners.patience;
         Ok(Self {

@@ -13,12 +13,13 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 use shared::cli::{Announcement, announce};
+use shared::handover;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::app::App;
 use crate::config::Config;
-use crate::handover::{self, Offer};
+use crate::handover::Offer;
 use crate::reload;
 use crate::server::Entrance;
 use crate::start::{Edge, Origin};

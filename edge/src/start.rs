@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use shared::fill::Flights;
+use shared::handover::{Listeners, Predecessor};
 use shared::tls::Tls;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -22,7 +23,6 @@ use crate::access_log::AccessLog;
 use crate::app::App;
 use crate::cache::{Cache, CacheError};
 use crate::config::Config;
-use crate::handover::{Listeners, Predecessor};
 use crate::invalidation::{SyncState, follow};
 use crate::limit::Limits;
 use crate::metrics::Metrics;
@@ -244,10 +244,10 @@ fn local_address(listener: &TcpListener) -> Result<SocketAddr, String> {
 
 #[cfg(test)]
 mod tests {
+    use shared::handover::bind;
     use tokio::net::TcpStream;
 
     use super::*;
-    use crate::server::bind;
     use crate::testing::{Answered, Center, Proof, Reply, TestEdge};
 
     #[tokio::test(flavor = "multi_thread")]

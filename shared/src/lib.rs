@@ -12,6 +12,7 @@ pub mod config;
 pub mod digest;
 pub mod fill;
 pub mod go_sum;
+pub mod handover;
 pub mod module;
 pub mod pace;
 pub mod pieces;

@@ -1,39 +1,19 @@
 //! Center, edge, syncer and Redis as real processes, each test with its own.
 
+mod builder;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
+pub use self::builder::ClusterBuilder;
 use crate::deadline::until;
-use crate::process::{Announcement, Process, ProcessSpec, binary};
+use crate::process::{Announcement, Process, ProcessSpec};
 use crate::{BuiltModule, Origin, RedisServer, Reply, Web};
 
 /// How long a server may take from its start until it is ready: the machine may be compiling beside.
 const READY_LIMIT: Duration = Duration::from_mins(1);
-
-/// What the cluster is to be.
-#[derive(Debug, Clone)]
-pub struct ClusterBuilder {
-    upstream: String,
-    verify: bool,
-    sumdb_names: String,
-    redis: Redis,
-    center_env: Vec<(String, String)>,
-    center_args: Vec<String>,
-    edge_env: Vec<(String, String)>,
-    edge_args: Vec<String>,
-    syncer_env: Vec<(String, String)>,
-}
-
-/// Which Redis there is.
-#[derive(Debug, Clone, Copy)]
-enum Redis {
-    None,
-    Own,
-    Elsewhere,
-}
 
 /// Running servers. Everything ends, and every file goes, when it is dropped.
 #[derive(Debug)]
@@ -57,192 +37,10 @@ pub struct Cluster {
     dir: TempDir,
 }
 
-impl ClusterBuilder {
-    /// Redis and a syncer that relays to it; without this the edge follows the feed.
-    #[must_use]
-    pub fn with_redis(mut self) -> Self {
-        self.redis = Redis::Own;
-        self
-    }
-
-    /// A syncer, for a Redis of the test's own that the variables of edge and syncer name.
-    #[must_use]
-    pub fn with_syncer(mut self) -> Self {
-        self.redis = Redis::Elsewhere;
-        self
-    }
-
-    /// Whether the center proves what it fetches with the checksum database; off at first, as the origin has none.
-    #[must_use]
-    pub fn verify(mut self, verify: bool) -> Self {
-        self.verify = verify;
-        self
-    }
-
-    /// The names of the checksum databases that are proxied, or `off`.
-    #[must_use]
-    pub fn sumdb_names(mut self, names: &str) -> Self {
-        names.clone_into(&mut self.sumdb_names);
-        self
-    }
-
-    /// A variable for the center.
-    #[must_use]
-    pub fn center_env(mut self, name: &str, value: &str) -> Self {
-        self.center_env.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// An argument for the center.
-    #[must_use]
-    pub fn center_arg(mut self, arg: &str) -> Self {
-        self.center_args.push(arg.to_owned());
-        self
-    }
-
-    /// A variable for the edge.
-    #[must_use]
-    pub fn edge_env(mut self, name: &str, value: &str) -> Self {
-        self.edge_env.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// An argument for the edge.
-    #[must_use]
-    pub fn edge_arg(mut self, arg: &str) -> Self {
-        self.edge_args.push(arg.to_owned());
-        self
-    }
-
-    /// A variable for the syncer.
-    #[must_use]
-    pub fn syncer_env(mut self, name: &str, value: &str) -> Self {
-        self.syncer_env.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// Starts everything and waits until it is ready.
-    ///
-    /// # Panics
-    /// When a binary is missing, ends, or is not ready in time.
-    pub async fn start(self) -> Cluster {
-        let dir =
-            tempfile::Builder::new().prefix("modtier-test-").tempdir().expect("the temporary directory is writable");
-        let root = dir.path();
-        let redis = match self.redis {
-            Redis::Own => Some(RedisServer::start(&make(root, "redis")).await),
-            Redis::None | Redis::Elsewhere => None,
-        };
-        let redis_url = redis.as_ref().map(RedisServer::url);
-        let token = hex::encode(rand::random::<[u8; 16]>());
-        let (center, at_center) = Process::spawn_announced(self.center_spec(root, &token)).await;
-        let center_address = url(&listen(&at_center));
-        let (edge, at_edge) =
-            Process::spawn_announced(self.edge_spec(root, &center_address, redis_url.as_deref())).await;
-        let edge_admin = url(at_edge.admin.as_deref().expect("the edge announces its admin listener"));
-        let syncer = match self.redis {
-            Redis::Own | Redis::Elsewhere => {
-                let spec = self.syncer_spec(root, &center_address, &edge_admin, redis_url.as_deref());
-                Some(Process::spawn_announced(spec).await.0)
-            }
-            Redis::None => None,
-        };
-        let mut cluster = Cluster {
-            edge,
-            center,
-            syncer,
-            redis,
-            edge_address: url(&listen(&at_edge)),
-            edge_admin,
-            edge_tls: at_edge.tls.clone(),
-            edge_h2c: at_edge.h2c.clone(),
-            center_address,
-            center_tls: at_center.tls.clone(),
-            center_figures: at_center.admin.clone(),
-            token,
-            dir,
-        };
-        // A restart must find its neighbours where they were.
-        cluster.center.spec_mut().set_env("MODTIER_CENTER_LISTEN", &listen(&at_center));
-        cluster.edge.spec_mut().set_env("MODTIER_EDGE_LISTEN", &listen(&at_edge));
-        cluster.edge.spec_mut().set_env("MODTIER_EDGE_ADMIN", at_edge.admin.as_deref().unwrap_or_default());
-        cluster.center_ready().await;
-        cluster.edge_ready().await;
-        cluster.edge_in_step().await;
-        cluster
-    }
-
-    pub(crate) fn center_spec(&self, root: &Path, token: &str) -> ProcessSpec {
-        let tokens = root.join("tokens.yaml");
-        let hashed = hex::encode(Sha256::digest(token));
-        let text = format!(
-            "tokens:\n  - name: test\n    sha256: {hashed}\n    grants: [read, write, delete, annotate, admin]\n"
-        );
-        std::fs::write(&tokens, text).expect("the test's folder is writable");
-        let mut spec = ProcessSpec::new("center", binary("center"), root)
-            .env("MODTIER_CENTER_LISTEN", "127.0.0.1:0")
-            .env("MODTIER_CENTER_DATA_DIR", &make(root, "center").display().to_string())
-            .env("MODTIER_CENTER_SUMDB_NAMES", &self.sumdb_names)
-            .env("MODTIER_CENTER_SUMDB_VERIFY", if self.verify { "on" } else { "off" })
-            .env("MODTIER_CENTER_ACCESS_TOKENS_FILE", &tokens.display().to_string())
-            .env("MODTIER_UPSTREAM", &self.upstream);
-        for arg in &self.center_args {
-            spec = spec.arg(arg);
-        }
-        for (name, value) in &self.center_env {
-            spec.set_env(name, value);
-        }
-        spec
-    }
-
-    pub(crate) fn edge_spec(&self, root: &Path, center: &str, redis: Option<&str>) -> ProcessSpec {
-        let mut spec = ProcessSpec::new("edge", binary("edge"), root)
-            .env("MODTIER_EDGE_LISTEN", "127.0.0.1:0")
-            .env("MODTIER_EDGE_ADMIN", "127.0.0.1:0")
-            .env("MODTIER_EDGE_DATA_DIR", &make(root, "edge").display().to_string())
-            .env("MODTIER_EDGE_CENTERS", center);
-        if let Some(redis) = redis {
-            spec.set_env("MODTIER_EDGE_REDIS_URL", redis);
-        }
-        for arg in &self.edge_args {
-            spec = spec.arg(arg);
-        }
-        for (name, value) in &self.edge_env {
-            spec.set_env(name, value);
-        }
-        spec
-    }
-
-    pub(crate) fn syncer_spec(&self, root: &Path, center: &str, edge_admin: &str, redis: Option<&str>) -> ProcessSpec {
-        let mut spec = ProcessSpec::new("syncer", binary("syncer"), root)
-            .arg("run")
-            .env("MODTIER_SYNCER_ADMIN", "127.0.0.1:0")
-            .env("MODTIER_SYNCER_CENTER", center)
-            .env("MODTIER_SYNCER_EDGES", edge_admin);
-        if let Some(redis) = redis {
-            spec.set_env("MODTIER_SYNCER_REDIS_URL", redis);
-        }
-        for (name, value) in &self.syncer_env {
-            spec.set_env(name, value);
-        }
-        spec
-    }
-}
-
 impl Cluster {
     /// A cluster whose remote repository is this GOPROXY server.
     pub fn with_upstream(upstream: &str) -> ClusterBuilder {
-        ClusterBuilder {
-            upstream: upstream.to_owned(),
-            verify: false,
-            sumdb_names: "off".to_owned(),
-            redis: Redis::None,
-            center_env: Vec::new(),
-            center_args: Vec::new(),
-            edge_env: Vec::new(),
-            edge_args: Vec::new(),
-            syncer_env: Vec::new(),
-        }
+        ClusterBuilder::new(upstream)
     }
 
     /// A cluster whose remote repository is this origin.
@@ -389,6 +187,23 @@ impl Cluster {
     /// How changes reach the edge: `stream`, `feed` or `down`.
     pub async fn channel(&self) -> String {
         self.admin_web().get("api/v1/sync").await.json()["channel"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// A center that would take the place of the running one: to be changed, and spawned.
+    pub fn center_successor(&self) -> ProcessSpec {
+        self.center.spec().clone().flag("--take-over")
+    }
+
+    /// Has a new center take the place of the running one, and waits until it serves. The old one is returned: it finishes what it
+    /// has begun.
+    pub async fn hand_over_center(&mut self) -> Process {
+        self.replace_center(self.center_successor()).await
+    }
+
+    /// The same by a center that was changed.
+    pub async fn replace_center(&mut self, successor: ProcessSpec) -> Process {
+        let (new, _) = Process::spawn_announced(successor).await;
+        std::mem::replace(&mut self.center, new)
     }
 
     /// `http://host:port` of the edge's admin listener.

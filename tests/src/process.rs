@@ -57,6 +57,16 @@ impl ProcessSpec {
         self
     }
 
+    /// Starts it by another program, which becomes it: these words come before the program and its arguments.
+    #[must_use]
+    pub fn under(mut self, words: &[&str]) -> Self {
+        let (program, rest) = words.split_first().expect("a program is named");
+        let own = std::mem::replace(&mut self.program, PathBuf::from(program));
+        let rest = rest.iter().map(|&word| word.to_owned());
+        self.args.splice(0..0, rest.chain([own.display().to_string()]));
+        self
+    }
+
     /// Adds an argument.
     #[must_use]
     pub fn arg(mut self, arg: &str) -> Self {

@@ -14,6 +14,7 @@
 
 mod address;
 mod connect;
+mod parent;
 mod proxy;
 mod rules;
 mod settings;
@@ -27,8 +28,10 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 pub(crate) use self::connect::{ConnectArguments, PASS_VARIABLE, connect};
+use self::parent::Parent;
 use self::rules::Rules;
 pub(crate) use self::settings::EgressSettings;
+use crate::sealed::Confinement;
 
 /// Tunnels open at a time; more wait to be accepted.
 const TUNNELS_MAX: usize = 512;
@@ -42,6 +45,7 @@ type Passes = Arc<Mutex<HashMap<String, Incidents>>>;
 #[derive(Debug)]
 pub(crate) struct Egress {
     address: SocketAddr,
+    confinement: Confinement,
     passes: Passes,
     accepting: tokio::task::AbortHandle,
 }
@@ -74,9 +78,16 @@ impl Egress {
         let listener = TcpListener::from_std(listener)?;
         let rules = Rules::new(settings).map_err(std::io::Error::other)?;
         let passes = Passes::default();
-        let proxy = proxy::Proxy { rules, passes: Arc::clone(&passes), places: Arc::new(Semaphore::new(TUNNELS_MAX)) };
+        let parent = Parent::new(settings).map_err(std::io::Error::other)?;
+        let places = Arc::new(Semaphore::new(TUNNELS_MAX));
+        let proxy = proxy::Proxy { rules, parent, passes: Arc::clone(&passes), places };
         let accepting = tokio::spawn(Arc::new(proxy).accept(listener)).abort_handle();
-        Ok(Self { address, passes, accepting })
+        Ok(Self { address, confinement: settings.confinement, passes, accepting })
+    }
+
+    /// Whether commands may be run that the kernel does not keep to this proxy.
+    pub(crate) const fn confinement(&self) -> Confinement {
+        self.confinement
     }
 
     /// A pass for one fetch.

@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::address::is_public;
+use super::parent::Parent;
 use super::rules::{Route, Rules, split};
 use super::{Incident, Passes, USER};
 
@@ -29,6 +30,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 pub(super) struct Proxy {
     pub(super) rules: Rules,
+    pub(super) parent: Option<Parent>,
     pub(super) passes: Passes,
     pub(super) places: Arc<Semaphore>,
 }
@@ -107,6 +109,9 @@ impl Proxy {
             return Err(Incident::Refused(format!("{target:?} is not host:port")));
         };
         let route = self.rules.route(&host, port).map_err(Incident::Refused)?;
+        if let Some(parent) = self.parent.as_ref().filter(|parent| route.is_outside && parent.leads_to(&host)) {
+            return parent.open(&route.host, route.port, CONNECT_TIMEOUT).await;
+        }
         let addresses = resolve(&host, &route).await?;
         let mut last = None;
         for address in addresses {
@@ -141,7 +146,7 @@ async fn resolve(host: &str, route: &Route) -> Result<Vec<SocketAddr>, Incident>
 }
 
 /// Everything up to the empty line, and not a byte more: what follows belongs to the tunnel.
-async fn read_head(client: &mut TcpStream) -> io::Result<Vec<u8>> {
+pub(super) async fn read_head(client: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut head = Vec::with_capacity(256);
     while !head.ends_with(b"\r\n\r\n") {
         if head.len() == HEAD_BYTES_MAX {

@@ -24,6 +24,8 @@ pub(super) struct Route {
     pub(super) port: u16,
     /// Whether internal addresses will do.
     pub(super) internal: bool,
+    /// Whether nothing is configured that says where it is.
+    pub(super) is_outside: bool,
 }
 
 impl Rules {
@@ -55,8 +57,10 @@ impl Rules {
         if !is_listed && !PORTS.contains(&port) {
             return Err(format!("{host}:{port}: another port than 443 and 22 must be listed in egress.hosts"));
         }
-        let (host, port) = self.connect_to.get(&asked).cloned().unwrap_or(asked);
-        Ok(Route { host, port, internal })
+        let placed = self.connect_to.get(&asked);
+        let is_outside = !internal && placed.is_none();
+        let (host, port) = placed.cloned().unwrap_or(asked);
+        Ok(Route { host, port, internal, is_outside })
     }
 }
 
@@ -98,7 +102,8 @@ mod tests {
     fn rules(hosts: &[&str], internal: &[&str], connect_to: &[(&str, &str)]) -> Rules {
         let owned = |list: &[&str]| list.iter().map(|&entry| entry.to_owned()).collect();
         let connect_to = connect_to.iter().map(|&(from, to)| (from.to_owned(), to.to_owned())).collect();
-        Rules::new(&EgressSettings { hosts: owned(hosts), internal_hosts: owned(internal), connect_to }).unwrap()
+        let (hosts, internal_hosts) = (owned(hosts), owned(internal));
+        Rules::new(&EgressSettings { hosts, internal_hosts, connect_to, ..EgressSettings::default() }).unwrap()
     }
 
     #[test]
@@ -106,7 +111,7 @@ mod tests {
         let rules = rules(&[], &[], &[]);
         assert_eq!(
             rules.route("Git.Corp.Test.", 443).unwrap(),
-            Route { host: "git.corp.test".to_owned(), port: 443, internal: false }
+            Route { host: "git.corp.test".to_owned(), port: 443, internal: false, is_outside: true }
         );
         assert!(rules.route("git.corp.test", 22).is_ok());
         assert!(rules.route("git.corp.test", 6379).unwrap_err().contains("egress.hosts"));
@@ -133,10 +138,13 @@ mod tests {
     #[test]
     fn a_host_may_be_found_elsewhere_without_becoming_internal() {
         let rules = rules(&[], &["b.test:443"], &[("a.test:443", "127.0.0.1:1"), ("b.test:443", "[::1]:2")]);
-        let route = |host: &str, port, internal| Route { host: host.to_owned(), port, internal };
-        assert_eq!(rules.route("a.test", 443).unwrap(), route("127.0.0.1", 1, false));
-        assert_eq!(rules.route("b.test", 443).unwrap(), route("::1", 2, true));
-        assert_eq!(rules.route("a.test", 22).unwrap(), route("a.test", 22, false));
+        let route = |host: &str, port, internal, is_outside| {
+            let host = host.to_owned();
+            Route { host, port, internal, is_outside }
+        };
+        assert_eq!(rules.route("a.test", 443).unwrap(), route("127.0.0.1", 1, false, false));
+        assert_eq!(rules.route("b.test", 443).unwrap(), route("::1", 2, true, false));
+        assert_eq!(rules.route("a.test", 22).unwrap(), route("a.test", 22, false, true));
     }
 
     #[test]

@@ -107,3 +107,63 @@ async fn a_host_that_is_down_is_told_from_one_that_is_refused() {
     assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
     assert!(matches!(pass.incidents()[..], [Incident::Unreachable(_)]));
 }
+
+/// A proxy that answers one CONNECT with this status, notes what it was asked, and then echoes in capitals.
+async fn parent(status: &'static str) -> (u16, tokio::sync::oneshot::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (asked, receiver) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let head = proxy::read_head(&mut stream).await.unwrap();
+        asked.send(String::from_utf8(head).unwrap()).unwrap();
+        stream.write_all(format!("HTTP/1.1 {status}\r\n\r\n").as_bytes()).await.unwrap();
+        let mut buffer = [0; 64];
+        while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+            stream.write_all(&buffer[..count].to_ascii_uppercase()).await.unwrap();
+        }
+    });
+    (port, receiver)
+}
+
+#[tokio::test]
+async fn hosts_outside_are_reached_by_the_parent_proxy_and_hosts_inside_are_not() {
+    let (port, asked) = parent("200 OK").await;
+    let password = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(password.path(), "secret\n").unwrap();
+    let settings = EgressSettings {
+        parent: Some(format!("http://modtier@127.0.0.1:{port}")),
+        parent_password_file: Some(password.path().to_owned()),
+        ..internal("git.corp.test", shouting().await)
+    };
+    let egress = Egress::start(&settings).unwrap();
+    let pass = egress.pass();
+    for target in ["outside.test:443", "git.corp.test:443"] {
+        let (mut stream, head) = ask(&egress, &connect_to(target, pass.password())).await;
+        assert!(head.starts_with("HTTP/1.1 200 "), "{target}: {head}");
+        stream.write_all(b"hello").await.unwrap();
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HELLO", "{target}");
+    }
+    let asked = asked.await.unwrap();
+    assert!(asked.starts_with("CONNECT outside.test:443 HTTP/1.1\r\n"), "{asked}");
+    // modtier:secret
+    assert!(asked.contains("\r\nProxy-Authorization: Basic bW9kdGllcjpzZWNyZXQ=\r\n"), "{asked}");
+    for target in ["169.254.169.254:443", "127.0.0.1:22"] {
+        let (_, head) = ask(&egress, &connect_to(target, pass.password())).await;
+        assert!(head.starts_with("HTTP/1.1 403 "), "{target}: {head}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_parent_proxy_says_is_understood() {
+    for (says, ours) in [("403 Forbidden", "403"), ("407 No", "403"), ("502 Bad Gateway", "502"), ("504 Late", "504")] {
+        let (port, _asked) = parent(says).await;
+        let parent = Some(format!("http://127.0.0.1:{port}"));
+        let egress = Egress::start(&EgressSettings { parent, ..EgressSettings::default() }).unwrap();
+        let pass = egress.pass();
+        let (_, head) = ask(&egress, &connect_to("outside.test:443", pass.password())).await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {ours} ")), "{says}: {head}");
+    }
+}

@@ -43,14 +43,17 @@ impl Downloads {
         }
     }
 
-    /// Writes until a stop is asked for, and then once more.
+    /// Writes now and then, and whenever a stop is asked for: what comes of a hand-over, only its end shows.
     pub(crate) async fn keep_writing(app: Arc<App>) {
         loop {
-            tokio::select! {
-                () = app.stopped() => break,
-                () = tokio::time::sleep(INTERVAL) => app.downloads.write(&app).await,
+            let is_stopping = tokio::select! {
+                () = app.stopped() => true,
+                () = tokio::time::sleep(INTERVAL) => false,
+            };
+            app.downloads.write(&app).await;
+            if is_stopping {
+                app.resumed().await;
             }
         }
-        app.downloads.write(&app).await;
     }
 }

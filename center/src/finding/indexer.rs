@@ -26,8 +26,8 @@ pub(crate) struct Indexer {
 }
 
 impl Indexer {
-    /// Starts following every repository that holds something and is not followed yet, one task for each. They end when a stop
-    /// is asked for; one whose repository has gone from the settings has nothing to do.
+    /// Starts following every repository that holds something and is not followed yet, one task for each. They rest when a stop
+    /// is asked for (a hand-over that fails has them go on); one whose repository has gone from the settings has nothing to do.
     pub(crate) fn follow(&self, app: &App) {
         let leaves = app.repositories.iter().filter(|repository| repository.kind() != RepositoryKind::Virtual);
         for name in leaves.map(|leaf| leaf.name().to_owned()) {
@@ -37,9 +37,14 @@ impl Indexer {
             let (store, mut stopping) = (app.store.clone(), app.stopping.subscribe());
             let mut follower = Follower { store, name, listed_ms: 0, unread: BTreeSet::new() };
             tokio::spawn(async move {
-                tokio::select! {
-                    _ = stopping.wait_for(|stopping| *stopping) => {}
-                    () = follower.run() => {}
+                loop {
+                    tokio::select! {
+                        _ = stopping.wait_for(|stopping| *stopping) => {}
+                        () = follower.run() => {}
+                    }
+                    if stopping.wait_for(|stopping| !*stopping).await.is_err() {
+                        return;
+                    }
                 }
             });
         }

@@ -16,7 +16,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::module::authorize;
 use super::pages;
-use super::parameters::{Parameters, bad, token};
+use super::parameters::{Parameters, bad, place_of, token};
 use crate::app::App;
 use crate::envelope::Route;
 use crate::error::Failure;
@@ -38,7 +38,7 @@ pub(crate) async fn catalog(
     Query(given): Given,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Failure> {
-    authorize(&app, &headers, Grant::Read)?;
+    authorize(&app, &headers, Grant::Read, place_of(&given))?;
     let parameters = Parameters::read(given, &["prefix", "page_token", "page_size", "repo"])?;
     let scope = Scope::of(&app, parameters.text("repo"))?;
     let size = parameters.number("page_size", PAGE_DEFAULT, 1..=PAGE_MAX)?;
@@ -53,7 +53,7 @@ pub(crate) async fn search(
     Query(given): Given,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Failure> {
-    authorize(&app, &headers, Grant::Read)?;
+    authorize(&app, &headers, Grant::Read, place_of(&given))?;
     let parameters = Parameters::read(given, &["q", "page_token", "page_size", "repo"])?;
     let scope = Scope::of(&app, parameters.text("repo"))?;
     let size = parameters.number("page_size", PAGE_DEFAULT, 1..=PAGE_MAX)?;
@@ -90,7 +90,7 @@ pub(crate) async fn public(
     Query(given): Given,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    authorize(&app, &headers, Grant::Read)?;
+    authorize(&app, &headers, Grant::Read, place_of(&given))?;
     let parameters = Parameters::read(given, &["token", "pagesize", "prefix", "q", "repo"])?;
     let scope = Scope::of(&app, parameters.text("repo"))?;
     let size = parameters.number("pagesize", PAGE_DEFAULT, 1..=PAGE_MAX)?;
@@ -128,7 +128,7 @@ pub(crate) async fn index(
     Query(given): Given,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    authorize(&app, &headers, Grant::Read)?;
+    authorize(&app, &headers, Grant::Read, place_of(&given))?;
     let parameters = Parameters::read(given, &["since", "limit", "repo"])?;
     let scope = Scope::of(&app, parameters.text("repo"))?;
     let limit = parameters.number("limit", INDEX_MAX, 1..=INDEX_MAX)?;

@@ -8,7 +8,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use shared::access::Grant;
+use shared::access::{Grant, Place};
 use shared::change::{Change, ChangeId};
 use shared::config::Period;
 
@@ -32,7 +32,7 @@ pub(crate) async fn changes(
     Query(parameters): Query<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    authorize(&app, &headers, Grant::Read)?;
+    authorize(&app, &headers, Grant::Read, Place::Repository(&repository))?;
     let repository = app.repository(&repository)?;
     let asked = Asked::read(&parameters)?;
     let log = app.store.change_log(repository.name())?;

@@ -17,7 +17,7 @@ use shared::request::decode_path;
 use super::catalog::properties_of;
 use super::matrix::{self, Values};
 use super::module::authorize;
-use super::parameters::{Parameters, bad};
+use super::parameters::{Parameters, bad, place_of};
 use super::upload::{Declared, receive_small};
 use crate::app::App;
 use crate::error::Failure;
@@ -67,7 +67,7 @@ pub(crate) async fn read(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Failure> {
-    authorize(&app, &headers, Grant::Read)?;
+    authorize(&app, &headers, Grant::Read, place_of(&given))?;
     let parameters = Parameters::read(given, &["repo"])?;
     let scope = Scope::of(&app, parameters.text("repo"))?;
     match Subject::of(&uri)? {
@@ -135,7 +135,7 @@ pub(crate) async fn write(
     Query(given): Query<HashMap<String, String>>,
     request: Request,
 ) -> Result<Json<Value>, Failure> {
-    let identity = authorize(&app, request.headers(), Grant::Annotate)?;
+    let identity = authorize(&app, request.headers(), Grant::Annotate, place_of(&given))?;
     let parameters = Parameters::read(given, &["repo"])?;
     let scope = Scope::of(&app, parameters.text("repo"))?;
     let Subject::Properties(module, version) = Subject::of(request.uri())? else {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use serde_json::{Value, json};
-use shared::access::Grant;
+use shared::access::{Grant, Place};
 use shared::artefact::Artefact;
 use shared::module::zip::GOMOD_BYTES_MAX;
 use shared::request::Request as Asked;
@@ -26,7 +26,7 @@ pub(crate) async fn take(
     Path((name, _)): Path<(String, String)>,
     request: Request,
 ) -> Result<Json<Value>, Failure> {
-    let identity = authorize(&app, request.headers(), Grant::Admin)?;
+    let identity = authorize(&app, request.headers(), Grant::Admin, Place::Repository(&name))?;
     let repository = Arc::clone(app.repository(&name)?);
     let prefix = format!("/api/v1/repos/{name}/import/");
     let path = request.uri().path().strip_prefix(&prefix).ok_or(Failure::NoRoute)?.to_owned();

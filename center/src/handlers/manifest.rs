@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use shared::access::Grant;
+use shared::access::{Grant, Place};
 use shared::change::ChangeId;
 
 use super::module::authorize;
@@ -23,7 +23,7 @@ pub(crate) async fn root(
     Path(repository): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    authorize(&app, &headers, Grant::Read)?;
+    authorize(&app, &headers, Grant::Read, Place::Repository(&repository))?;
     let manifest = app.repository(&repository)?.manifest().await?;
     let document = serde_json::json!({
         "head": manifest.head,
@@ -41,7 +41,7 @@ pub(crate) async fn bucket(
 ) -> Result<Response, Failure> {
     let number: u8 =
         bucket.parse().map_err(|_| Failure::BadRequest(format!("bucket {bucket:?}: not a number from 0 to 255")))?;
-    authorize(&app, &headers, Grant::Read)?;
+    authorize(&app, &headers, Grant::Read, Place::Repository(&repository))?;
     let repository = app.repository(&repository)?;
     // The head first: what is read afterwards reflects at least that.
     let head = app.store.change_log(repository.name())?.head();

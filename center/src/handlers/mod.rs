@@ -14,6 +14,7 @@ mod publish;
 pub(crate) mod refresh;
 pub(crate) mod status;
 mod sumdb;
+pub(crate) mod tokens;
 pub(crate) mod upkeep;
 mod upload;
 pub(crate) mod webhook;

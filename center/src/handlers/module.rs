@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Version};
-use shared::access::Grant;
+use shared::access::{Grant, Place};
 use shared::artefact::Artefact;
 use shared::change::ChangeId;
 use shared::fill::TAIL;
@@ -47,7 +47,7 @@ async fn dispatch(app: &Arc<App>, path: &str, request: Request, route: &mut Rout
     let (name, rest) = split_base(path).ok_or(Failure::NoRoute)?;
     // Before anything is read or looked up: who asks at all.
     let grant = grant_for(request.method(), rest).ok_or(Failure::Method(READ_METHODS))?;
-    let identity = authorize(app, request.headers(), grant)?;
+    let identity = authorize(app, request.headers(), grant, Place::Repository(name))?;
     let repository = app.repository(name).map_err(|_| Failure::NotServed(name.to_owned()))?;
     match grant {
         Grant::Write => {
@@ -98,10 +98,10 @@ fn split_base(path: &str) -> Option<(&str, &str)> {
     path.strip_prefix("/api/go/")?.split_once('/')
 }
 
-/// The name of who may do it.
-pub(super) fn authorize(app: &App, headers: &HeaderMap, grant: Grant) -> Result<String, Failure> {
+/// The name of who may do it there.
+pub(super) fn authorize(app: &App, headers: &HeaderMap, grant: Grant, place: Place<'_>) -> Result<String, Failure> {
     let credential = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    Ok(app.access.check(credential, grant)?.name().to_owned())
+    Ok(app.access.check(credential, grant, place)?.name().to_owned())
 }
 
 async fn read(app: &App, repository: &Repository, asked: &ModuleRequest, request: &Parts) -> Result<Response, Failure> {

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::{Query, State};
 use http::HeaderMap;
 use serde_json::{Value, json};
-use shared::access::Grant;
+use shared::access::{Grant, Place};
 use shared::module::{ModulePath, Version};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -28,7 +28,7 @@ pub(crate) async fn audit(
     Query(given): Query<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Failure> {
-    authorize(&app, &headers, Grant::Admin)?;
+    authorize(&app, &headers, Grant::Admin, Place::Everywhere)?;
     let parameters = Parameters::read(given, &["page_token", "limit"])?;
     let limit = parameters.number("limit", LIMIT_DEFAULT, 1..=LIMIT_MAX)?;
     let deeds = app.store.deeds(&parameters.after("page_token")?, limit).await?;
@@ -50,20 +50,13 @@ pub(crate) async fn audit(
     Ok(Json(json!({ "entries": entries, "next_page_token": next })))
 }
 
-/// `GET /api/v1/tokens`: names and grants, nothing of the tokens themselves.
-pub(crate) async fn tokens(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Json<Value>, Failure> {
-    authorize(&app, &headers, Grant::Admin)?;
-    let tokens = app.access.holders().into_iter().map(|(name, grants)| json!({ "name": name, "grants": grants }));
-    Ok(Json(json!({ "tokens": tokens.collect::<Vec<_>>() })))
-}
-
 /// `GET /api/v1/doctor?module=&version=&repo=`: walks the steps of a request and says where they stop.
 pub(crate) async fn doctor(
     State(app): State<Arc<App>>,
     Query(given): Query<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> Result<Json<Report>, Failure> {
-    authorize(&app, &headers, Grant::Admin)?;
+    authorize(&app, &headers, Grant::Admin, Place::Everywhere)?;
     let parameters = Parameters::read(given, &["module", "version", "repo"])?;
     let path = parameters.text("module").ok_or_else(|| bad("module", "the module path is missing"))?;
     let module = ModulePath::new(path).map_err(|error| bad("module", &error.to_string()))?;
@@ -82,7 +75,7 @@ pub(crate) async fn doctor(
 
 /// `GET /api/v1/stats`: how much each repository holds. Reads every record: for a person, not for a probe.
 pub(crate) async fn stats(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Json<Value>, Failure> {
-    authorize(&app, &headers, Grant::Admin)?;
+    authorize(&app, &headers, Grant::Admin, Place::Everywhere)?;
     let mut all = Vec::new();
     for repository in app.repositories.iter().filter(|repository| repository.kind() != RepositoryKind::Virtual) {
         let (mut modules, mut versions, mut zips, mut bytes, mut removed) = (0_u64, 0_u64, 0_u64, 0_u64, 0_u64);

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use shared::access::Place;
 
 use crate::error::Failure;
 
@@ -37,6 +38,14 @@ impl Parameters {
         let Some(text) = self.text(name) else { return Ok(String::new()) };
         let decoded = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         decoded.filter(|after| !after.contains('\0')).ok_or_else(|| bad(name, "not one that was given out here"))
+    }
+}
+
+/// What a request is about by its parameter `repo`: what it may see depends on that.
+pub(super) fn place_of(given: &HashMap<String, String>) -> Place<'_> {
+    match given.get("repo").filter(|name| !name.is_empty()) {
+        Some(name) => Place::Repository(name),
+        None => Place::Everywhere,
     }
 }
 

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
-use shared::access::Grant;
+use shared::access::{Grant, Place};
 
 use super::module::authorize;
 use super::pages::html;
@@ -40,7 +40,7 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> 
         return Err(Failure::NoRoute);
     }
     if app.shown.needs_token {
-        authorize(&app, &headers, Grant::Admin)?;
+        authorize(&app, &headers, Grant::Admin, Place::Everywhere)?;
     }
     Ok(figures().await.into_response())
 }
@@ -52,7 +52,7 @@ pub(crate) async fn figures() -> impl IntoResponse {
 
 /// `GET /api/v1/repos`
 pub(crate) async fn repositories(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Json<Value>, Failure> {
-    authorize(&app, &headers, Grant::Read)?;
+    authorize(&app, &headers, Grant::Read, Place::Everywhere)?;
     let mut all = Vec::new();
     for repository in app.repositories.iter() {
         let log = app.store.change_log(repository.name())?;

@@ -12,19 +12,18 @@ use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use serde_json::{Value, json};
-use shared::access::Grant;
+use shared::access::{Grant, Place};
 use shared::config::Period;
 
 use super::module::authorize;
 use crate::app::App;
+use crate::config::GRACE_MIN;
 use crate::error::Failure;
-use crate::repository::retention;
 use crate::store::Collected;
+use crate::upkeep;
 
 /// How long a body must have been without a reference. Longer than any commit takes from placing its bodies to the end.
 const GRACE_DEFAULT: Duration = Duration::from_hours(1);
-/// Shorter ones would take bodies from commits that are under way.
-const GRACE_MIN: Duration = Duration::from_mins(1);
 /// How often a long run says how far it is.
 const PROGRESS: Duration = Duration::from_secs(1);
 
@@ -34,7 +33,7 @@ pub(crate) async fn collect(
     Query(parameters): Query<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> Result<Json<Collected>, Failure> {
-    authorize(&app, &headers, Grant::Admin)?;
+    authorize(&app, &headers, Grant::Admin, Place::Everywhere)?;
     known(&parameters, &["grace", "dry_run"])?;
     let grace = match parameters.get("grace") {
         None => GRACE_DEFAULT,
@@ -45,9 +44,7 @@ pub(crate) async fn collect(
         }
     };
     let dry_run = flag(&parameters, "dry_run")?;
-    let collected = app.store.collect(grace, dry_run).await?;
-    tracing::info!(target: "audit", ?collected, dry_run, "bodies collected");
-    Ok(Json(collected))
+    Ok(Json(upkeep::collect(&app, grace, dry_run).await?))
 }
 
 /// `POST /api/v1/retention?dry_run=true` → what went, or would go.
@@ -56,13 +53,11 @@ pub(crate) async fn retain(
     Query(parameters): Query<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Failure> {
-    authorize(&app, &headers, Grant::Admin)?;
+    authorize(&app, &headers, Grant::Admin, Place::Everywhere)?;
     known(&parameters, &["dry_run"])?;
     let dry_run = flag(&parameters, "dry_run")?;
-    let work = retention::retain(&app.store, &app.retention, dry_run);
-    let leaving = app.store.alone("retention", work).await??;
+    let leaving = upkeep::retain(&app, dry_run).await?;
     let bytes: u64 = leaving.iter().map(|version| version.bytes).sum();
-    tracing::info!(target: "audit", versions = leaving.len(), bytes, dry_run, "retention");
     Ok(Json(json!({ "dry_run": dry_run, "bytes": bytes, "versions": leaving })))
 }
 
@@ -73,7 +68,7 @@ pub(crate) async fn verify(
     Query(parameters): Query<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    authorize(&app, &headers, Grant::Admin)?;
+    authorize(&app, &headers, Grant::Admin, Place::Everywhere)?;
     known(&parameters, &["heal"])?;
     let heal = flag(&parameters, "heal")?;
     let (lines, told) = tokio::sync::mpsc::channel::<Value>(4);

@@ -16,8 +16,14 @@ pub(super) const RETRY_AFTER: Duration = Duration::from_secs(5);
 impl Answer {
     /// A body computed here.
     pub(super) fn computed(body: Bytes, modified: SystemTime, cache: CacheStatus) -> Self {
+        let digest = Digest::of(&body);
+        Self::known(body, digest, modified, cache)
+    }
+
+    /// A body in memory with its SHA-256.
+    pub(super) const fn known(body: Bytes, digest: Digest, modified: SystemTime, cache: CacheStatus) -> Self {
         Self {
-            digest: Some(Digest::of(&body)),
+            digest: Some(digest),
             len: Some(body.len() as u64),
             modified,
             change_id: None,

@@ -18,7 +18,7 @@ use super::private::{self, Private};
 use super::quarantine::Quarantine;
 use super::remote::{Heat, Periods, Remote};
 use super::scope::Scope;
-use super::virtual_::{Virtual, local_of};
+use super::virtual_::{Memo, Virtual, local_of};
 use super::{Inner, Repository, RepositoryKind, RepositorySettings, Verifier};
 use crate::egress::{Egress, EgressSettings};
 use crate::store::{Event, MutableEffects, MutableOutcome, MutableRecord, Store, StoreError, Subject, now_ms};
@@ -70,8 +70,8 @@ impl Repositories {
         let has_private = settings.values().any(|settings| settings.kind == RepositoryKind::Private);
         let egress =
             if has_private { Some(Arc::new(Egress::start(egress).map_err(BuildError::Egress)?)) } else { None };
-        let parts =
-            Parts { settings, store, owners: &owners, verifier, via, outbound, egress, figures: Figures::new() };
+        let figures = Figures::new();
+        let parts = Parts { settings, store, owners: &owners, verifier, via, outbound, egress, figures, before };
         let mut by_name = BTreeMap::new();
         for name in settings.keys() {
             parts.add(name, &mut by_name, &mut Vec::new())?;
@@ -133,6 +133,8 @@ struct Parts<'a> {
     egress: Option<Arc<Egress>>,
     outbound: &'a Arc<Outbound>,
     figures: Figures,
+    /// The repositories under the settings of before.
+    before: Option<&'a Repositories>,
 }
 
 impl Parts<'_> {
@@ -226,7 +228,11 @@ impl Parts<'_> {
             None
         } else {
             let manners = Manners { patience, via: self.via.clone(), held_first: settings.held_first };
-            let upstream = Upstream::new(settings.servers(), manners, self.outbound);
+            let before = self.before.and_then(|before| before.get(name)).and_then(|before| match &before.inner {
+                Inner::Remote(remote) => remote.upstream.as_ref(),
+                Inner::Local(_) | Inner::Private(_) | Inner::Virtual(_) => None,
+            });
+            let upstream = Upstream::new(settings.servers(), manners, self.outbound, before);
             Some(upstream.map_err(|reason| BuildError::Settings {
                 name: name.to_owned(),
                 reason: format!("upstream: {reason}"),
@@ -281,6 +287,7 @@ impl Parts<'_> {
             members,
             default_deployment,
             merge_timeout: settings.merge_timeout.get(),
+            memo: Memo::default(),
         })
     }
 

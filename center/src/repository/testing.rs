@@ -186,7 +186,7 @@ impl Setup {
 
     pub(super) async fn with(settings: &Settings, outbound: &OutboundSettings) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(&StoreConfig { data_dir: directory.path().join("data") }).unwrap();
+        let store = Store::open(&StoreConfig::new(directory.path().join("data"))).unwrap();
         let verifier = Arc::new(ToldVerifier::default());
         let via = HeaderValue::from_static("1.1 test");
         let outbound = Arc::new(Outbound::read(outbound).unwrap());

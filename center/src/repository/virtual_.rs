@@ -6,16 +6,21 @@
 //! not be asked might have it. A list that lacks a member's part is said to be partial, and is an error where the path is
 //! owned or the member's failure is to fail all.
 
+mod memo;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 use shared::artefact::Artefact;
+use shared::digest::Digest;
 use shared::module::{ModulePath, Version};
 use shared::request::ModuleRequest;
 use tokio::time::timeout;
 
+pub(super) use self::memo::Memo;
+use self::memo::Merged;
 use super::latest::{unretracted, version_of_info};
 use super::local::Local;
 use super::owner::Owners;
@@ -35,6 +40,7 @@ pub(super) struct Virtual {
     pub(super) members: Vec<Arc<Repository>>,
     pub(super) default_deployment: Option<Arc<Local>>,
     pub(super) merge_timeout: Duration,
+    pub(super) memo: Memo,
 }
 
 /// What the members said together.
@@ -248,34 +254,48 @@ impl Virtual {
         &self,
         request: &ModuleRequest,
         options: &FetchOptions,
-    ) -> Result<(Answer, Vec<Version>), RepoError> {
+    ) -> Result<(Answer, Arc<Merged>), RepoError> {
         let merge = self.merge(request, options).await?;
         let is_outage = merge.is_outage();
         let Merge { answers, failure, .. } = merge;
-        let mut versions = Vec::new();
-        for answer in &answers {
-            versions.extend(list::read_own(&request.module, &answer.bytes(&self.store).await?));
-        }
-        list::sort(&mut versions);
-        if answers.is_empty() || (is_outage && versions.is_empty()) {
+        let merged = self.joined(&request.module, &answers).await?;
+        if answers.is_empty() || (is_outage && merged.versions.is_empty()) {
             return Err(failure.unwrap_or_else(|| nobody(request)));
         }
         let modified = answers.iter().map(|answer| answer.modified).max().unwrap_or(SystemTime::UNIX_EPOCH);
-        let mut merged = Answer::computed(list::write(&versions), modified, status_of(&answers, is_outage));
-        merged.private = answers.iter().any(|answer| answer.private);
-        merged.change_id = answers.first().and_then(|answer| answer.change_id);
+        let cache = status_of(&answers, is_outage);
+        let mut answer = Answer::known(merged.body.clone(), merged.digest, modified, cache);
+        answer.private = answers.iter().any(|answer| answer.private);
+        answer.change_id = answers.first().and_then(|answer| answer.change_id);
         if is_outage || answers.iter().any(|answer| answer.change_id.is_none()) {
-            merged.change_id = None;
+            answer.change_id = None;
         }
-        merged.caveat = caveat(is_outage, &answers);
-        Ok((merged, versions))
+        answer.caveat = caveat(is_outage, &answers);
+        Ok((answer, merged))
+    }
+
+    /// The lists of members in one.
+    async fn joined(&self, module: &ModulePath, answers: &[Answer]) -> Result<Arc<Merged>, RepoError> {
+        let digests: Option<Vec<Digest>> = answers.iter().map(|answer| answer.digest).collect();
+        if let Some(known) = digests.as_ref().and_then(|digests| self.memo.get(module, digests)) {
+            return Ok(known);
+        }
+        let mut versions = Vec::new();
+        for answer in answers {
+            versions.extend(list::read_own(module, &answer.bytes(&self.store).await?));
+        }
+        let merged = Arc::new(Merged::of(versions));
+        if let Some(digests) = digests {
+            self.memo.put(module, digests, &merged);
+        }
+        Ok(merged)
     }
 
     /// As the `go` command defines it: over the merged list, or else the newest of what the members call their latest.
     async fn latest(&self, request: &ModuleRequest, options: &FetchOptions) -> Result<Answer, RepoError> {
         let of = |artefact| ModuleRequest { module: request.module.clone(), artefact };
         let list_request = of(Artefact::List);
-        let (list, versions) = match self.merged_list(&list_request, options).await {
+        let (list, merged) = match self.merged_list(&list_request, options).await {
             Ok(found) => found,
             // Without a list a member may still know its latest.
             Err(error) if error.is_absent() => return self.members_latest(request, options).await,
@@ -285,7 +305,7 @@ impl Virtual {
             let request = ModuleRequest { module: request.module.clone(), artefact: Artefact::Mod(version) };
             self.first(&request, options).await?.bytes(&self.store).await
         };
-        let Some(version) = unretracted(&request.module, &versions, gomod).await? else {
+        let Some(version) = unretracted(&request.module, &merged.versions, gomod).await? else {
             return self.members_latest(request, options).await;
         };
         let info = self.first(&of(Artefact::Info(version)), options).await?;

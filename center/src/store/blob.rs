@@ -2,6 +2,7 @@
 //! above that objects of an `object_store`: files that are synced and renamed into place, or objects of a cloud.
 
 mod objects;
+mod seen;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use shared::digest::Digest;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, SeekFrom};
 
 pub(super) use self::objects::check_location;
+use self::seen::Seen;
 use super::settings::BlobSettings;
 use super::{Store, StoreError, family};
 
@@ -111,6 +113,8 @@ pub(crate) struct Placed {
 #[derive(Debug)]
 pub(crate) struct Blobs {
     objects: Arc<dyn ObjectStore>,
+    /// None where to ask costs nothing: in a directory.
+    seen: Option<Seen>,
 }
 
 impl Blobs {
@@ -118,10 +122,11 @@ impl Blobs {
     /// removed.
     pub(super) fn open(settings: &BlobSettings, default: &Path, is_alone: bool) -> Result<Self, StoreError> {
         let (objects, directory) = objects::open(settings, default)?;
+        let seen = directory.is_none().then(Seen::default);
         if let Some(directory) = directory.filter(|_| is_alone) {
             remove_staged(&directory)?;
         }
-        Ok(Self { objects })
+        Ok(Self { objects, seen })
     }
 
     /// Opens a blob and reads a range of it. Fails at once if the blob is missing or has another length.
@@ -131,7 +136,13 @@ impl Blobs {
             return Ok(futures_util::stream::empty().boxed());
         }
         let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
-        let found = self.objects.get_opts(&location, options).await.map_err(failed)?;
+        let found = self.objects.get_opts(&location, options).await;
+        if let Some(seen) =
+            self.seen.as_ref().filter(|_| found.as_ref().map(|found| found.meta.size).ok() != Some(blob.len))
+        {
+            seen.forget(&blob.digest);
+        }
+        let found = found.map_err(failed)?;
         if found.meta.size != blob.len {
             return Err(StoreError::Blob(format!("{location}: {} bytes instead of {}", found.meta.size, blob.len)));
         }
@@ -142,8 +153,20 @@ impl Blobs {
         }
     }
 
-    /// Whether the blob is there with its length.
+    /// Whether the blob is there with its length, as far as is known: where it was a while ago, the object store is not asked again.
     pub(crate) async fn contains(&self, blob: &BlobRef) -> Result<bool, StoreError> {
+        if self.seen.as_ref().is_some_and(|seen| seen.has(&blob.digest, blob.len)) {
+            return Ok(true);
+        }
+        let is_there = self.is_there(blob).await?;
+        if let Some(seen) = self.seen.as_ref().filter(|_| is_there) {
+            seen.note(&blob.digest, blob.len);
+        }
+        Ok(is_there)
+    }
+
+    /// Whether the blob is there with its length, now.
+    pub(super) async fn is_there(&self, blob: &BlobRef) -> Result<bool, StoreError> {
         match self.objects.head(&location(&blob.digest)).await {
             Ok(meta) => Ok(meta.size == blob.len),
             Err(object_store::Error::NotFound { .. }) => Ok(false),
@@ -167,6 +190,9 @@ impl Blobs {
 
     /// Removes a blob. That it is not there is no error.
     pub(super) async fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
+        if let Some(seen) = &self.seen {
+            seen.forget(digest);
+        }
         match self.objects.delete(&location(digest)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(failed(error)),
@@ -183,7 +209,7 @@ impl Blobs {
     /// Writes a body unless it is there. When this returns it is on disk, its directory too.
     async fn put(&self, body: &NewBody, digest: &Digest) -> Result<(), StoreError> {
         let blob = BlobRef { digest: *digest, len: body.len() };
-        if self.contains(&blob).await? {
+        if self.is_there(&blob).await? {
             return Ok(());
         }
         let location = location(digest);

@@ -299,7 +299,7 @@ mod tests {
     #[tokio::test]
     async fn modules_come_in_order_and_in_pages_whatever_they_have() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&StoreConfig { data_dir: folder.path().to_owned() }).unwrap();
+        let store = Store::open(&StoreConfig::new(folder.path().to_owned())).unwrap();
         for number in 0..600 {
             add(&store, "r", "a.test/many", &format!("v1.0.{number}"), number < 300).await;
         }
@@ -325,7 +325,7 @@ mod tests {
     #[tokio::test]
     async fn what_came_is_listed_once() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&StoreConfig { data_dir: folder.path().to_owned() }).unwrap();
+        let store = Store::open(&StoreConfig::new(folder.path().to_owned())).unwrap();
         let arrival = |version: &str, at_ms: u64, requires: Option<Vec<String>>| Arrival {
             module: "a.test/a".into(),
             version: version.into(),

@@ -42,7 +42,7 @@ impl Ground {
     }
 
     fn config(&self) -> StoreConfig {
-        StoreConfig { data_dir: self.directory.path().join("data") }
+        StoreConfig::new(self.directory.path().join("data"))
     }
 }
 

@@ -86,6 +86,17 @@ pub(super) trait Engine: Send + Sync {
         Ok(())
     }
 
+    /// Gives up what only one process may hold, so that the next one can take it. An engine of several processes has nothing to give
+    /// up, and goes on.
+    async fn close(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Takes it back.
+    async fn reopen(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Takes the lease of a key, for ten seconds; none while somebody else holds it. An engine of one process has none to give:
     /// whoever shares that process needs none.
     async fn take_lease(&self, key: &str) -> Result<Option<Fence>, StoreError> {

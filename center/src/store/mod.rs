@@ -12,21 +12,22 @@ mod collect;
 mod commit;
 #[cfg(test)]
 mod conformance;
+mod due;
 mod engine;
+mod handover;
 mod keys;
 mod lease;
 mod manifest;
 mod metadata;
 mod properties;
 mod settings;
+mod tokens;
 mod trim;
 mod uses;
 mod verify;
 
-use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -38,6 +39,7 @@ pub(crate) use self::change_log::{ChangeLog, ReadError, from_ms, now_ms, to_ms};
 pub(crate) use self::collect::Collected;
 pub(crate) use self::commit::{Decision, Draft, Event, MutableEffects, Subject};
 use self::engine::{Engine, Postgres, Rocks};
+use self::handover::DirectoryLock;
 pub(crate) use self::manifest::{Manifest, View};
 pub(crate) use self::metadata::{MutableOutcome, MutableRecord, Tombstone, VersionRecord};
 pub(crate) use self::properties::Properties;
@@ -50,6 +52,15 @@ pub(crate) use self::verify::{Damage, Damaged};
 pub(crate) struct StoreConfig {
     /// The data directory. Below it: `metadata/` (RocksDB), `blobs/`, `spool/`.
     pub(crate) data_dir: PathBuf,
+    /// Whether the process before this one still ends what it has begun there: its temporary files are then left to it.
+    pub(crate) takes_over: bool,
+}
+
+impl StoreConfig {
+    /// A store that nobody else has open.
+    pub(crate) const fn new(data_dir: PathBuf) -> Self {
+        Self { data_dir, takes_over: false }
+    }
 }
 
 /// A failure of the disk or of what lies on it. For the log, not for clients.
@@ -72,6 +83,9 @@ pub(crate) enum StoreError {
     /// What is configured cannot be used.
     #[error("{0}")]
     Unusable(String),
+    /// The database was given to the process that takes this one's place.
+    #[error("the storage is closed: another process is taking over")]
+    Closed,
     /// Another replica has taken over what was being done.
     #[error("another replica has taken over")]
     Fenced,
@@ -118,8 +132,8 @@ struct StoreInner {
     blobs: Blobs,
     spool: PathBuf,
     uses: Uses,
-    /// Keeps other centers out of the data directory for as long as this one lives. RocksDB has a lock of its own.
-    _lock: Option<File>,
+    /// Keeps other centers out of the data directory. RocksDB has a lock of its own.
+    lock: Option<DirectoryLock>,
 }
 
 /// The families of keys, one subject each.
@@ -160,8 +174,12 @@ pub(crate) mod family {
     pub(super) const MANIFESTS: &str = "manifests";
     /// repository, module, version → when somebody last asked for it.
     pub(super) const USES: &str = "uses";
+    /// name → a token that was issued.
+    pub(super) const TOKENS: &str = "tokens";
+    /// work → when it was last begun.
+    pub(super) const UPKEEP: &str = "upkeep";
     /// All of them.
-    pub(super) const ALL: [&str; 18] = [
+    pub(super) const ALL: [&str; 20] = [
         VERSIONS,
         IDENTITY,
         MUTABLES,
@@ -180,6 +198,8 @@ pub(crate) mod family {
         GENERATIONS,
         MANIFESTS,
         USES,
+        TOKENS,
+        UPKEEP,
     ];
 }
 
@@ -202,7 +222,7 @@ impl Store {
             return Ok(store);
         }
         make_directory(&config.data_dir)?;
-        let lock = lock_directory(&config.data_dir).await?;
+        let lock = DirectoryLock::take(&config.data_dir).await?;
         if settings.blobs.url.is_empty() {
             tracing::warn!("storage.blobs.url is not set: another center on this database would not find the bodies");
         }
@@ -223,14 +243,17 @@ impl Store {
         settings: &StorageSettings,
         engine: Box<dyn Engine>,
         logs: Arc<Logs>,
-        lock: Option<File>,
+        lock: Option<DirectoryLock>,
     ) -> Result<Self, StoreError> {
         let spool = config.data_dir.join("spool");
         make_directory(&spool)?;
-        // A lock proves that no other center is writing into the spool.
-        empty_directory(&spool)?;
-        let blobs = Blobs::open(&settings.blobs, &config.data_dir.join("blobs"), !settings.is_shared())?;
-        let inner = StoreInner { engine, logs, blobs, spool, uses: Uses::default(), _lock: lock };
+        // A lock proves that no other center is writing into the spool, but for the one whose place is taken.
+        if !config.takes_over {
+            empty_directory(&spool)?;
+        }
+        let is_alone = !settings.is_shared() && !config.takes_over;
+        let blobs = Blobs::open(&settings.blobs, &config.data_dir.join("blobs"), is_alone)?;
+        let inner = StoreInner { engine, logs, blobs, spool, uses: Uses::default(), lock };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -266,31 +289,6 @@ fn make_directory(path: &Path) -> Result<(), StoreError> {
         path: path.to_owned(),
         reason: format!("cannot create it: {error}; set another data directory or correct its permissions"),
     })
-}
-
-/// How long a center may take to end whose place another takes.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
-
-/// Locks the data directory against other processes, and other stores of this one.
-async fn lock_directory(path: &Path) -> Result<File, StoreError> {
-    let failed = |reason: String| StoreError::Directory { path: path.to_owned(), reason };
-    let file = File::create(path.join("lock")).map_err(|error| {
-        failed(format!("cannot write into it: {error}; check its owner, its permissions and the free space"))
-    })?;
-    let started = Instant::now();
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if started.elapsed() < LOCK_PATIENCE => {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            Err(TryLockError::WouldBlock) => {
-                let used = "it is in use by another process; stop that one or set another data directory";
-                return Err(failed(used.to_owned()));
-            }
-            Err(TryLockError::Error(error)) => return Err(failed(format!("cannot lock it: {error}"))),
-        }
-    }
 }
 
 fn empty_directory(path: &Path) -> Result<(), StoreError> {

@@ -62,7 +62,7 @@ impl StorageSettings {
     }
 
     /// Whether the metadata lie where other centers may use them too.
-    pub(super) fn is_shared(&self) -> bool {
+    pub(crate) fn is_shared(&self) -> bool {
         ["postgres", "postgresql"].contains(&scheme(&self.metadata))
     }
 

@@ -57,7 +57,7 @@ impl Store {
             self.small(&stored.digest).await?.map(|body| Digest::of(&body))
         } else {
             let blob = stored.blob();
-            if self.blobs().contains(&blob).await? { Some(self.hash(stored).await?) } else { None }
+            if self.blobs().is_there(&blob).await? { Some(self.hash(stored).await?) } else { None }
         };
         Ok(match found {
             None => Some(Damage::Missing),

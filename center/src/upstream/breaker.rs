@@ -17,7 +17,7 @@ use tokio::time::Instant;
 const DOUBLINGS_MAX: u32 = 16;
 
 /// When a breaker opens, and for how long.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BreakerPolicy {
     /// Failures in a row that open it.
     pub(crate) failures: u32,
@@ -53,6 +53,11 @@ impl Breaker {
     /// A closed one.
     pub(super) fn new(policy: BreakerPolicy) -> Self {
         Self { policy, state: Mutex::default() }
+    }
+
+    /// Whether it follows this policy.
+    pub(super) fn follows(&self, policy: BreakerPolicy) -> bool {
+        self.policy == policy
     }
 
     /// Until when nothing passes, if it does not.

@@ -1,5 +1,7 @@
 //! One of several servers with the same content.
 
+use std::sync::Arc;
+
 use reqwest::Url;
 use shared::request::ModuleRequest;
 use tokio::time::Instant;
@@ -14,7 +16,8 @@ pub(super) struct Server {
     pub(super) is_first: bool,
     /// Whether there are no others.
     pub(super) is_only: bool,
-    pub(super) breaker: Breaker,
+    /// Shared with the server of before, where only settings were read again.
+    pub(super) breaker: Arc<Breaker>,
 }
 
 impl Server {
@@ -74,7 +77,7 @@ mod tests {
         use shared::module::{ModulePath, Version};
         let base = base_url("http://user:secret@origin.test/proxy/").unwrap();
         let policy = BreakerPolicy { failures: 5, open: Duration::ZERO, open_max: Duration::ZERO };
-        let server = Server { base, is_first: true, is_only: true, breaker: Breaker::new(policy) };
+        let server = Server { base, is_first: true, is_only: true, breaker: Arc::new(Breaker::new(policy)) };
         let module = ModulePath::new("github.com/BurntSushi/toml").unwrap();
         let url = |artefact| server.url_of(&ModuleRequest { module: module.clone(), artefact }).path().to_owned();
         let version = Version::new(&module, "v1.0.0").unwrap();

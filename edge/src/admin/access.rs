@@ -6,7 +6,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use shared::access::{AccessConfig, Denied, Grant};
+use shared::access::{AccessConfig, Denied, Grant, Place};
 
 use super::problem::problem;
 use crate::config::Config;
@@ -27,7 +27,7 @@ impl Access {
     fn check(&self, headers: &HeaderMap) -> Result<String, Denied> {
         let Some(access) = &self.0 else { return Ok("anonymous".to_owned()) };
         let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        access.check(authorization, Grant::Admin).map(|identity| identity.name().to_owned())
+        access.check(authorization, Grant::Admin, Place::Everywhere).map(|identity| identity.name().to_owned())
     }
 }
 

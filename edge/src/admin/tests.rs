@@ -133,7 +133,9 @@ async fn with_a_file_of_tokens_one_that_grants_admin_is_needed() {
     let file = dir.path().join("tokens.yaml");
     let add = |name: &str, grant| {
         let token = generate().unwrap();
-        TokenFile::append(&file, TokenEntry { name: name.into(), sha256: token.hashed, grants: vec![grant] }).unwrap();
+        let grants = vec![grant];
+        let entry = TokenEntry { name: name.into(), sha256: token.hashed, grants, repositories: vec![] };
+        TokenFile::append(&file, entry).unwrap();
         token.plain
     };
     let (reader, admin) = (add("reader", Grant::Read), add("admin", Grant::Admin));

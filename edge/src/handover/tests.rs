@@ -4,11 +4,10 @@ use std::fs;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
-use tokio::sync::oneshot;
+use shared::handover::{ANSWER_PATIENCE, Channel, PROTOCOL, SOCKET, Word, find, offer};
 
-use super::channel::Channel;
 use super::*;
 use crate::server::Entrance;
 use crate::start::Origin;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderName, HeaderValue, StatusCode};
 use shared::artefact::{ArtefactKind, CACHE_CONTROL_IMMUTABLE, CACHE_CONTROL_MUTABLE};
 use shared::fill::{Fill, FillError, FillErrorKind, MEMORY_MAX};
 use shared::request::{Request, SumdbPart};
@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::cache::{Entry, EntryBody, Status};
 use crate::error::EdgeError;
 use crate::respond::{Answer, Body, FileBody, Growing, Passing, XCache};
-use crate::upstream::{BodyHead, FillHead, Passed, Piece};
+use crate::upstream::{BodyHead, CAVEAT, Caveat, FillHead, Passed, Piece};
 
 /// A frame for a 200 of this request; the body and what is known of it are still to be set.
 fn blank(request: &Request, x_cache: XCache, body: Body) -> Answer {
@@ -95,7 +95,18 @@ pub(super) async fn from_fill(
     answer.modified = Some(head.modified);
     answer.age_seconds = Some(0);
     answer.change_id = head.change_id;
+    mark(&mut answer, head.no_store, head.caveat);
     Ok(answer)
+}
+
+/// Says on what the center said of a body that nobody is to keep.
+fn mark(answer: &mut Answer, no_store: bool, caveat: Option<Caveat>) {
+    if no_store {
+        answer.cache_control = "no-store";
+    }
+    if let Some(caveat) = caveat {
+        answer.extra.push((HeaderName::from_static(CAVEAT), HeaderValue::from_static(caveat.as_str())));
+    }
 }
 
 /// Answers from a body that passes through.
@@ -118,6 +129,7 @@ pub(super) async fn from_passed(ask: &Ask, request: &Request, passed: Passed) ->
     answer.change_id = promise.change_id;
     answer.age_seconds = Some(0);
     answer.ranges = false;
+    mark(&mut answer, promise.no_store, promise.caveat);
     Ok(answer)
 }
 

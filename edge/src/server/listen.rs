@@ -1,13 +1,10 @@
 //! The addresses that clients come to, bound before anything starts.
 
-use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener};
+
+use shared::handover::Listeners;
 
 use crate::config::Config;
-use crate::handover::Listeners;
-
-/// Connections that the kernel may queue: a burst of `go` commands must not run into retried handshakes.
-const BACKLOG: u32 = 4096;
 
 /// What is spoken at an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,31 +74,4 @@ impl Bound {
     pub(crate) fn address(&self) -> Result<SocketAddr, String> {
         self.listener.local_addr().map_err(|error| format!("cannot tell the bound address: {error}"))
     }
-}
-
-/// Binds `address`; `setting` is what the operator changes when it cannot be had. Needs a runtime's context.
-pub(crate) fn bind(address: &str, setting: &str) -> Result<TcpListener, String> {
-    let wrong = |error: &dyn std::fmt::Display| {
-        format!("cannot listen on {address}: {error}: free the address or change {setting} (port 0 takes a free one)")
-    };
-    let addresses: Vec<SocketAddr> = address.to_socket_addrs().map_err(|error| wrong(&error))?.collect();
-    let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "no such address");
-    for address in addresses {
-        match bind_one(address) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => last = error,
-        }
-    }
-    let last = match last.kind() {
-        io::ErrorKind::AddrInUse => "the address is in use by another program".to_owned(),
-        _ => last.to_string(),
-    };
-    Err(wrong(&last))
-}
-
-fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() }?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)?.into_std()
 }

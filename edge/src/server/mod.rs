@@ -39,7 +39,7 @@ use tokio::time::timeout;
 pub(crate) use self::accept::start;
 pub(crate) use self::descriptors::{Descriptors, SparedListener};
 pub(crate) use self::http1::LAST_CALL;
-pub(crate) use self::listen::{Bound, Entrance, bind};
+pub(crate) use self::listen::{Bound, Entrance};
 pub(crate) use self::tls::watch;
 
 use self::accept::Arrival;

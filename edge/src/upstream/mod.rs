@@ -49,6 +49,7 @@ pub(crate) use self::fetch::Fetch;
 use self::health::Health;
 use self::pool::Pool;
 pub(crate) use self::probe::probe;
+pub(crate) use self::proof::{CAVEAT, Caveat};
 use self::report::LastChoice;
 pub(crate) use self::report::Operation;
 pub(crate) use self::route::RouteKey;
@@ -78,6 +79,10 @@ pub(crate) struct BodyHead {
     pub(crate) modified: SystemTime,
     /// The change that a mutable answer reflects.
     pub(crate) change_id: Option<shared::change::ChangeId>,
+    /// Whether the center said that it is not to be stored.
+    pub(crate) no_store: bool,
+    /// What the center says of it besides.
+    pub(crate) caveat: Option<Caveat>,
     /// Digest and length, set once they are proven and before the last bytes are let go.
     pub(crate) proven: Arc<OnceLock<(Digest, u64)>>,
 }

@@ -12,6 +12,9 @@ use super::Fetch;
 use crate::app::App;
 use crate::respond;
 
+/// The header with a caveat's word, on the way to the client too.
+pub(crate) const CAVEAT: &str = "x-modtier-caveat";
+
 /// What the header says.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Promise {
@@ -25,6 +28,29 @@ pub(crate) struct Promise {
     pub(crate) change_id: Option<ChangeId>,
     /// From `Cache-Control: no-store`: the center says that something is missing from it.
     pub(crate) no_store: bool,
+    /// From `X-Modtier-Caveat`: what.
+    pub(crate) caveat: Option<Caveat>,
+}
+
+/// What whoever relies on an answer should know. One with a caveat is not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Caveat {
+    /// A source could not be asked, and its part is missing.
+    Partial,
+    /// The checksum database could not be asked.
+    Unverified,
+}
+
+impl Caveat {
+    const ALL: [Self; 2] = [Self::Partial, Self::Unverified];
+
+    /// The word in the header.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Partial => "partial",
+            Self::Unverified => "unverified",
+        }
+    }
 }
 
 impl Promise {
@@ -38,6 +64,7 @@ impl Promise {
             modified: text("last-modified").and_then(respond::parse_date).unwrap_or_else(SystemTime::now),
             change_id: text("x-change-id").and_then(|id| id.parse().ok()),
             no_store: text("cache-control") == Some("no-store"),
+            caveat: text(CAVEAT).and_then(|word| Caveat::ALL.into_iter().find(|caveat| caveat.as_str() == word)),
         }
     }
 
@@ -109,7 +136,7 @@ mod tests {
     use super::*;
 
     fn promise(digest: Option<Digest>, len: Option<u64>) -> Promise {
-        Promise { digest, len, modified: SystemTime::UNIX_EPOCH, change_id: None, no_store: false }
+        Promise { digest, len, modified: SystemTime::UNIX_EPOCH, change_id: None, no_store: false, caveat: None }
     }
 
     #[test]

@@ -71,6 +71,8 @@ impl<'a> Spool<'a> {
             len: promise.len,
             modified: promise.modified,
             change_id: promise.change_id,
+            no_store: promise.no_store,
+            caveat: promise.caveat,
             proven: Arc::clone(&self.proven),
         }));
     }

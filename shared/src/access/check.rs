@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::credential::token_of;
-use super::{AccessError, Grant, TokenEntry, TokenFile, TokenHash};
+use super::{AccessError, Grant, Place, TokenEntry, TokenFile, TokenHash};
 
 /// How often, at most, the file of tokens is looked at for a change.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -74,6 +74,7 @@ pub struct Access {
     file: Option<PathBuf>,
     anonymous: Vec<Grant>,
     tokens: RwLock<Arc<Vec<TokenEntry>>>,
+    issued: RwLock<Arc<Vec<TokenEntry>>>,
     look: Mutex<Look>,
 }
 
@@ -101,13 +102,14 @@ impl Access {
             file: config.tokens_file.clone(),
             anonymous: config.anonymous.clone(),
             tokens: RwLock::new(Arc::new(tokens)),
+            issued: RwLock::default(),
             look: Mutex::new(Look { next: Instant::now() + LOOK_INTERVAL, seen }),
         })
     }
 
-    /// May the sender of this `Authorization` header do it, and who is it?
-    pub fn check(&self, authorization: Option<&str>, grant: Grant) -> Result<Identity, Denied> {
-        self.check_at(authorization, grant, Instant::now())
+    /// May the sender of this `Authorization` header do it there, and who is it?
+    pub fn check(&self, authorization: Option<&str>, grant: Grant, place: Place<'_>) -> Result<Identity, Denied> {
+        self.check_at(authorization, grant, place, Instant::now())
     }
 
     /// Whether this needs no token.
@@ -115,22 +117,38 @@ impl Access {
         self.anonymous.contains(&grant)
     }
 
-    /// The names of the tokens with what they allow, as of now.
-    pub fn holders(&self) -> Vec<(String, Vec<Grant>)> {
+    /// The tokens of the file, as of now.
+    pub fn filed(&self) -> Arc<Vec<TokenEntry>> {
         self.look(Instant::now());
-        self.tokens.read().iter().map(|entry| (entry.name.clone(), entry.grants.clone())).collect()
+        Arc::clone(&self.tokens.read())
     }
 
-    fn check_at(&self, authorization: Option<&str>, grant: Grant, now: Instant) -> Result<Identity, Denied> {
+    /// The tokens that are known besides those of the file.
+    pub fn issued(&self) -> Arc<Vec<TokenEntry>> {
+        Arc::clone(&self.issued.read())
+    }
+
+    /// From now on these are known besides those of the file, and no others.
+    pub fn set_issued(&self, issued: Arc<Vec<TokenEntry>>) {
+        *self.issued.write() = issued;
+    }
+
+    fn check_at(
+        &self,
+        authorization: Option<&str>,
+        grant: Grant,
+        place: Place<'_>,
+        now: Instant,
+    ) -> Result<Identity, Denied> {
         let open = self.is_anonymous(grant);
         // An unknown credential where none is needed is that of a `.netrc` written for something else.
         let unknown = if open { Ok(Identity::Anonymous) } else { Err(Denied::Unauthenticated) };
         let Some(token) = authorization.and_then(token_of) else { return unknown };
         self.look(now);
-        let tokens = Arc::clone(&self.tokens.read());
-        match find(&tokens, TokenHash::of(&token)) {
+        let (filed, issued) = (Arc::clone(&self.tokens.read()), self.issued());
+        match find(&filed, &issued, TokenHash::of(&token)) {
             None => unknown,
-            Some(entry) if open || entry.grants.contains(&grant) => Ok(Identity::Token(entry.name.clone())),
+            Some(entry) if open || entry.allows(grant, place) => Ok(Identity::Token(entry.name.clone())),
             Some(_) => Err(Denied::Forbidden),
         }
     }
@@ -159,12 +177,13 @@ impl Access {
 }
 
 /// The entry with this hash. Every entry is compared in full, so the time tells nothing about where or whether one matched.
-fn find(tokens: &[TokenEntry], hash: TokenHash) -> Option<&TokenEntry> {
+fn find<'a>(filed: &'a [TokenEntry], issued: &'a [TokenEntry], hash: TokenHash) -> Option<&'a TokenEntry> {
     let mut found = u64::MAX;
-    for (index, entry) in (0_u64..).zip(tokens) {
+    for (index, entry) in (0_u64..).zip(filed.iter().chain(issued)) {
         found.conditional_assign(&index, entry.sha256.ct_eq(&hash));
     }
-    usize::try_from(found).ok().and_then(|index| tokens.get(index))
+    let found = usize::try_from(found).ok()?;
+    filed.get(found).or_else(|| issued.get(found - filed.len()))
 }
 
 fn stamp_of(file: &std::path::Path) -> Option<Stamp> {
@@ -175,7 +194,7 @@ fn stamp_of(file: &std::path::Path) -> Option<Stamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::generate;
+    use crate::access::{RepositoryPattern, generate};
 
     struct Fixture {
         folder: tempfile::TempDir,
@@ -188,7 +207,12 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let add = |name: &str, grants: &[Grant]| {
                 let token = generate().unwrap();
-                let entry = TokenEntry { name: name.into(), sha256: token.hashed, grants: grants.to_vec() };
+                let entry = TokenEntry {
+                    name: name.into(),
+                    sha256: token.hashed,
+                    grants: grants.to_vec(),
+                    repositories: vec![],
+                };
                 TokenFile::append(&folder.path().join("tokens"), entry).unwrap();
                 format!("Bearer {}", token.plain)
             };
@@ -211,23 +235,26 @@ mod tests {
         let fixture = Fixture::new();
         let access = fixture.access(&[]);
         let writer = Identity::Token("writer".into());
-        assert_eq!(access.check(Some(&fixture.writer), Grant::Write), Ok(writer.clone()));
-        assert_eq!(access.check(Some(&fixture.writer), Grant::Read), Ok(writer));
-        assert_eq!(access.check(Some(&fixture.writer), Grant::Admin), Err(Denied::Forbidden));
-        assert_eq!(access.check(Some(&fixture.reader), Grant::Write), Err(Denied::Forbidden));
-        assert_eq!(access.check(Some("Bearer modtier_unknown"), Grant::Read), Err(Denied::Unauthenticated));
-        assert_eq!(access.check(None, Grant::Read), Err(Denied::Unauthenticated));
+        assert_eq!(access.check(Some(&fixture.writer), Grant::Write, Place::Everywhere), Ok(writer.clone()));
+        assert_eq!(access.check(Some(&fixture.writer), Grant::Read, Place::Everywhere), Ok(writer));
+        assert_eq!(access.check(Some(&fixture.writer), Grant::Admin, Place::Everywhere), Err(Denied::Forbidden));
+        assert_eq!(access.check(Some(&fixture.reader), Grant::Write, Place::Everywhere), Err(Denied::Forbidden));
+        assert_eq!(
+            access.check(Some("Bearer modtier_unknown"), Grant::Read, Place::Everywhere),
+            Err(Denied::Unauthenticated)
+        );
+        assert_eq!(access.check(None, Grant::Read, Place::Everywhere), Err(Denied::Unauthenticated));
     }
 
     #[test]
     fn what_is_anonymous_needs_no_token_and_takes_any() {
         let fixture = Fixture::new();
         let access = fixture.access(&[Grant::Read]);
-        assert_eq!(access.check(None, Grant::Read), Ok(Identity::Anonymous));
-        assert_eq!(access.check(Some("Bearer wrong"), Grant::Read), Ok(Identity::Anonymous));
-        assert_eq!(access.check(Some(&fixture.reader), Grant::Read).unwrap().name(), "reader");
-        assert_eq!(access.check(None, Grant::Write), Err(Denied::Unauthenticated));
-        assert_eq!(access.check(Some("Bearer wrong"), Grant::Write), Err(Denied::Unauthenticated));
+        assert_eq!(access.check(None, Grant::Read, Place::Everywhere), Ok(Identity::Anonymous));
+        assert_eq!(access.check(Some("Bearer wrong"), Grant::Read, Place::Everywhere), Ok(Identity::Anonymous));
+        assert_eq!(access.check(Some(&fixture.reader), Grant::Read, Place::Everywhere).unwrap().name(), "reader");
+        assert_eq!(access.check(None, Grant::Write, Place::Everywhere), Err(Denied::Unauthenticated));
+        assert_eq!(access.check(Some("Bearer wrong"), Grant::Write, Place::Everywhere), Err(Denied::Unauthenticated));
     }
 
     #[test]
@@ -235,7 +262,10 @@ mod tests {
         let fixture = Fixture::new();
         let access = fixture.access(&[]);
         let stored = TokenFile::load(&fixture.folder.path().join("tokens")).unwrap().tokens[1].sha256;
-        assert_eq!(access.check(Some(&format!("Bearer {stored}")), Grant::Write), Err(Denied::Unauthenticated));
+        assert_eq!(
+            access.check(Some(&format!("Bearer {stored}")), Grant::Write, Place::Everywhere),
+            Err(Denied::Unauthenticated)
+        );
     }
 
     #[test]
@@ -245,17 +275,20 @@ mod tests {
         let file = fixture.folder.path().join("tokens");
         let token = generate().unwrap();
         let header = format!("Bearer {}", token.plain);
-        TokenFile::append(&file, TokenEntry { name: "late".into(), sha256: token.hashed, grants: vec![Grant::Admin] })
-            .unwrap();
+        TokenFile::append(
+            &file,
+            TokenEntry { name: "late".into(), sha256: token.hashed, grants: vec![Grant::Admin], repositories: vec![] },
+        )
+        .unwrap();
         let now = Instant::now();
-        assert_eq!(access.check_at(Some(&header), Grant::Admin, now), Err(Denied::Unauthenticated));
+        assert_eq!(access.check_at(Some(&header), Grant::Admin, Place::Everywhere, now), Err(Denied::Unauthenticated));
         let later = now + 2 * LOOK_INTERVAL;
-        assert_eq!(access.check_at(Some(&header), Grant::Admin, later).unwrap().name(), "late");
+        assert_eq!(access.check_at(Some(&header), Grant::Admin, Place::Everywhere, later).unwrap().name(), "late");
         std::fs::write(&file, "tokens: nonsense").unwrap();
-        assert!(access.check_at(Some(&header), Grant::Admin, later + 2 * LOOK_INTERVAL).is_ok());
+        assert!(access.check_at(Some(&header), Grant::Admin, Place::Everywhere, later + 2 * LOOK_INTERVAL).is_ok());
         std::fs::write(&file, "tokens: []").unwrap();
         assert_eq!(
-            access.check_at(Some(&header), Grant::Admin, later + 4 * LOOK_INTERVAL),
+            access.check_at(Some(&header), Grant::Admin, Place::Everywhere, later + 4 * LOOK_INTERVAL),
             Err(Denied::Unauthenticated)
         );
     }
@@ -264,5 +297,29 @@ mod tests {
     fn a_missing_file_is_an_error_at_the_start() {
         let config = AccessConfig { tokens_file: Some("/nonexistent/tokens".into()), ..AccessConfig::default() };
         assert!(Access::open(&config).unwrap_err().to_string().contains("/nonexistent/tokens"));
+    }
+
+    #[test]
+    fn a_token_of_named_repositories_allows_nothing_elsewhere() {
+        let access = Fixture::new().access(&[]);
+        let token = generate().unwrap();
+        let header = format!("Bearer {}", token.plain);
+        let patterns = ["golang-local", "team-*"].map(|text| RepositoryPattern::new(text).unwrap());
+        let entry = TokenEntry {
+            name: "team".into(),
+            sha256: token.hashed,
+            grants: vec![Grant::Write, Grant::Admin],
+            repositories: patterns.into(),
+        };
+        let may = |grant, place| access.check(Some(&header), grant, place);
+        assert_eq!(may(Grant::Write, Place::Repository("team-a")), Err(Denied::Unauthenticated), "not yet issued");
+        access.set_issued(Arc::new(vec![entry]));
+        assert_eq!(may(Grant::Write, Place::Repository("team-a")).unwrap().name(), "team");
+        assert!(may(Grant::Admin, Place::Repository("golang-local")).is_ok());
+        assert_eq!(may(Grant::Write, Place::Repository("golang-remote")), Err(Denied::Forbidden));
+        assert_eq!(may(Grant::Read, Place::Repository("team-a")), Err(Denied::Forbidden));
+        assert_eq!(may(Grant::Admin, Place::Everywhere), Err(Denied::Forbidden), "it would make tokens for all");
+        access.set_issued(Arc::default());
+        assert_eq!(may(Grant::Write, Place::Repository("team-a")), Err(Denied::Unauthenticated), "revoked");
     }
 }

@@ -6,10 +6,12 @@
 
 mod check;
 mod credential;
+mod scope;
 mod token;
 mod token_file;
 
 pub use self::check::{Access, AccessConfig, Denied, Identity};
+pub use self::scope::{Place, RepositoryPattern};
 pub use self::token::{Generated, TokenHash, generate};
 pub use self::token_file::{AccessError, TokenEntry, TokenFile};
 

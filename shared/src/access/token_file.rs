@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Grant, TokenHash};
+use super::{Grant, Place, RepositoryPattern, TokenHash};
 
 /// One token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,20 @@ pub struct TokenEntry {
     pub sha256: TokenHash,
     /// What it allows.
     pub grants: Vec<Grant>,
+    /// Where: names of repositories, or patterns. Without any of them everywhere, beyond repositories too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repositories: Vec<RepositoryPattern>,
+}
+
+impl TokenEntry {
+    /// Whether it allows this there.
+    pub fn allows(&self, grant: Grant, place: Place<'_>) -> bool {
+        let is_there = || match place {
+            Place::Everywhere => false,
+            Place::Repository(name) => self.repositories.iter().any(|pattern| pattern.covers(name)),
+        };
+        self.grants.contains(&grant) && (self.repositories.is_empty() || is_there())
+    }
 }
 
 /// All tokens of a file.
@@ -121,6 +135,7 @@ mod tests {
                 name: name.into(),
                 sha256: generate().unwrap().hashed,
                 grants: vec![Grant::Read, Grant::Write],
+                repositories: RepositoryPattern::new("team-*").into_iter().collect(),
             })
             .into();
         for entry in &entries {
@@ -153,7 +168,8 @@ mod tests {
         let file = folder.path().join("tokens.yaml");
         std::fs::write(&file, "tokens: [{name: a, sha256: 12, grants: [read]}]").unwrap();
         assert!(TokenFile::load(&file).unwrap_err().to_string().contains("tokens.yaml"));
-        let entry = TokenEntry { name: "b".into(), sha256: generate().unwrap().hashed, grants: vec![] };
+        let entry =
+            TokenEntry { name: "b".into(), sha256: generate().unwrap().hashed, grants: vec![], repositories: vec![] };
         assert!(TokenFile::append(&file, entry).is_err());
         assert!(std::fs::read_to_string(&file).unwrap().contains("name: a"));
     }

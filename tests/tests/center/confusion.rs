@@ -97,7 +97,11 @@ async fn a_partial_list_says_so_and_is_not_to_be_kept() {
     }
     // An edge passes it on and asks again for the next client.
     let (edge, path) = (cluster.edge_web(), "example.com/a/@v/list");
-    assert_eq!(edge.get(path).await.text(), "v1.0.0\n");
+    let reply = edge.get(path).await;
+    assert_eq!(reply.text(), "v1.0.0\n");
+    assert_eq!((reply.header("x-modtier-caveat"), reply.header("cache-control")), ("partial", "no-store"));
     two.come_back();
-    assert_eq!(edge.get(path).await.text(), "v1.0.0\nv1.1.0\n");
+    let reply = edge.get(path).await;
+    assert_eq!(reply.text(), "v1.0.0\nv1.1.0\n");
+    assert_eq!((reply.header("x-modtier-caveat"), reply.header("cache-control")), ("", "public, max-age=60"));
 }

@@ -5,9 +5,11 @@
 
 mod confusion;
 mod desk;
+mod handover;
 mod lying;
 mod private;
 mod publish;
 mod reloading;
 mod replicas;
 mod tls;
+mod upkeep;

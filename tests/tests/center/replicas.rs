@@ -231,3 +231,47 @@ async fn changes(center: &Cluster) -> Vec<Value> {
         told.extend(page);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_one_center_issues_or_revokes_counts_at_the_other() {
+    let shared = Shared::start().await;
+    let origin = Origin::start().await;
+    let closed = |builder: ClusterBuilder| builder.center_env("MODTIER_CENTER_ACCESS_ANONYMOUS", "[]");
+    let (one, two) = (closed(shared.replica(&origin)).start().await, closed(shared.replica(&origin)).start().await);
+    let wanted = serde_json::json!({ "name": "team", "grants": ["read"], "repositories": ["golang-local"] });
+    let request = one.center_web().request(Method::POST, "api/v1/tokens").bearer_auth(one.token());
+    let issued = Web::send(request.body(wanted.to_string())).await.unwrap();
+    assert_eq!(issued.status, 201, "{}", issued.text());
+    let token = issued.json()["token"].as_str().unwrap().to_owned();
+    let status = async |path: &str| {
+        Web::send(two.center_web().request(Method::GET, path).bearer_auth(&token)).await.unwrap().status
+    };
+    let limit = Duration::from_secs(20);
+    let catalog = "api/v1/catalog?repo=golang-local";
+    modtier_tests::until("the other one knows it", limit, async || status(catalog).await == 200).await;
+    assert_eq!(status("api/v1/catalog?repo=golang-remote").await, 403);
+    let request = one.center_web().request(Method::DELETE, "api/v1/tokens/team").bearer_auth(one.token());
+    assert_eq!(Web::send(request).await.unwrap().status, 204);
+    modtier_tests::until("the other one knows that too", limit, async || status(catalog).await == 401).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fill_under_way_is_ended_by_the_center_that_began_it_though_another_has_taken_over() {
+    let shared = Shared::start().await;
+    let origin = Origin::start().await;
+    let large = module("example.com/large", 8_000_000);
+    origin.publish(&large);
+    origin.fault(&large.zip_path(), Fault::Slow(4_000_000));
+    let mut center = shared.replica(&origin).start().await;
+    let (web, path) = (center.repository_web("golang-virtual"), large.zip_path());
+    let client = tokio::spawn(async move { web.get(&path).await });
+    modtier_tests::until("the origin is asked", Duration::from_secs(20), async || origin.count(&large.zip_path()) > 0)
+        .await;
+    let mut old = center.hand_over_center().await;
+    let reply = client.await.unwrap();
+    assert!(reply.is_whole() && reply.body == large.zip, "{} of {}", reply.body.len(), large.zip.len());
+    assert!(old.ended(Duration::from_secs(20)).await.success());
+    origin.forget();
+    assert_eq!(center.repository_web("golang-virtual").get(&large.zip_path()).await.body, large.zip);
+    assert_eq!(origin.count(&large.zip_path()), 0, "it is kept");
+}

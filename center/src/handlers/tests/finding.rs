@@ -264,7 +264,7 @@ async fn nobody_finds_what_he_may_not_read() {
         assert_eq!(center.get_with(path, &reader).await.status, StatusCode::FORBIDDEN, "{path}");
     }
     let tokens = center.json("/api/v1/tokens").await;
-    assert_eq!(tokens["tokens"][1], json!({ "name": "reader", "grants": [Grant::Read] }));
+    assert_eq!(tokens["tokens"][1], json!({ "name": "reader", "grants": [Grant::Read], "from": "file" }));
     assert_eq!(tokens.to_string().matches("sha256").count(), 0);
     let stats = center.json("/api/v1/stats").await;
     assert_eq!(stats["repos"][0]["name"], "golang-local");

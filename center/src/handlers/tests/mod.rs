@@ -6,6 +6,7 @@ mod finding;
 mod publishing;
 mod reading;
 mod sumdb;
+mod tokens;
 mod upkeep;
 mod wire;
 
@@ -78,7 +79,8 @@ impl Center {
         let tokens = directory.path().join("tokens.yaml");
         let add = |name: &str, grants: &[Grant]| {
             let token = generate().unwrap();
-            let entry = TokenEntry { name: name.into(), sha256: token.hashed, grants: grants.to_vec() };
+            let (grants, repositories) = (grants.to_vec(), vec![]);
+            let entry = TokenEntry { name: name.into(), sha256: token.hashed, grants, repositories };
             TokenFile::append(&tokens, entry).unwrap();
             format!("Bearer {}", token.plain)
         };
@@ -92,7 +94,7 @@ impl Center {
         config.sumdb.names.clear();
         change(&mut config);
         config.check().unwrap();
-        let app = App::build(&config).await.unwrap();
+        let app = App::build(&config, false).await.unwrap();
         Self { router: routes(&app), app, config, token, reader, admin, _directory: directory }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::{Center, Upstream, module_zip, noise};
@@ -35,8 +35,9 @@ async fn served(center: &Center) -> Served {
         };
         let pace = Pace { bytes_per_second: 1024, window: Duration::from_secs(30) };
         let manners = Manners { handshake: Duration::from_secs(10), pace, hsts: "" };
-        let entrances = Entrances { plain: listener, tls: None, figures: None };
-        serve(&app, &live, entrances, manners, stop).await;
+        let entrances = Entrances { plain: listener, tls: None, figures: None, shared: Arc::default() };
+        let (_, steps) = mpsc::channel(1);
+        serve(&app, &live, entrances, manners, stop, steps, |_| {}).await;
     });
     Served { address, stop, ended }
 }

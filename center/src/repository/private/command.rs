@@ -12,6 +12,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::sealed::Confinement;
+
 /// Largest standard output in bytes: a list of versions.
 const OUTPUT_BYTES_MAX: u64 = 16 << 20;
 /// How much of standard error is kept, in bytes.
@@ -29,8 +31,8 @@ pub(super) struct Sealed {
     pub(super) folder: PathBuf,
     /// What it reads.
     pub(super) input: Bytes,
-    /// The one port to which it may connect, where the kernel can see to that.
-    pub(super) port: Option<u16>,
+    /// The one port to which it may connect, and what is done where the kernel cannot see to that.
+    pub(super) way_out: Option<(u16, Confinement)>,
     /// What it may take.
     pub(super) limits: Limits,
 }
@@ -97,7 +99,7 @@ impl Sealed {
             .arg("sealed")
             .arg(format!("--memory={}", self.limits.memory_bytes))
             .arg(format!("--file={}", self.limits.file_bytes))
-            .args(self.port.map(|port| format!("--port={port}")))
+            .args(self.way_out.iter().flat_map(|&(port, confinement)| confined(port, confinement)))
             .arg("--")
             .arg(&self.program)
             .args(&self.arguments)
@@ -134,6 +136,15 @@ impl Sealed {
         group.0 = None;
         Ok(said)
     }
+}
+
+/// How `sealed` is told.
+fn confined(port: u16, confinement: Confinement) -> [String; 2] {
+    let manner = match confinement {
+        Confinement::Required => "required",
+        Confinement::BestEffort => "best-effort",
+    };
+    [format!("--port={port}"), format!("--confinement={manner}")]
 }
 
 async fn hear(from: impl AsyncRead + Unpin) -> Result<Vec<u8>, RunError> {

@@ -150,7 +150,7 @@ async fn what_was_published_survives_a_restart_and_stays_owned() {
     let head = setup.store.change_log("virtual").unwrap().head();
     let Setup { repositories, store, verifier, directory } = setup;
     drop((repositories, store));
-    let config = crate::store::StoreConfig { data_dir: directory.path().join("data") };
+    let config = crate::store::StoreConfig::new(directory.path().join("data"));
     let store = crate::store::Store::open(&config).unwrap();
     let via = http::HeaderValue::from_static("1.1 test");
     let egress = crate::egress::EgressSettings::default();
@@ -192,7 +192,7 @@ async fn fifty_publishers_of_one_version_create_it_once() {
 #[tokio::test]
 async fn keys_of_another_kind_are_refused() {
     let directory = tempfile::tempdir().unwrap();
-    let config = crate::store::StoreConfig { data_dir: directory.path().to_owned() };
+    let config = crate::store::StoreConfig::new(directory.path().to_owned());
     let store = crate::store::Store::open(&config).unwrap();
     let via = http::HeaderValue::from_static("1.1 test");
     let egress = crate::egress::EgressSettings::default();

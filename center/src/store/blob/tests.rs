@@ -4,7 +4,7 @@ use super::*;
 use crate::store::StoreConfig;
 
 fn open(directory: &Path) -> Store {
-    Store::open(&StoreConfig { data_dir: directory.to_owned() }).unwrap()
+    Store::open(&StoreConfig::new(directory.to_owned())).unwrap()
 }
 
 #[tokio::test]

@@ -3,9 +3,11 @@
 //! A point read looks into the memory of the database first, on the spot; what has to wait for the disk goes to the threads where
 //! waiting is allowed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use bytes::Bytes;
 use rocksdb::{
@@ -20,9 +22,17 @@ use crate::store::change_log::{LogHead, Logs, encode, now_ms};
 use crate::store::metadata::decode;
 use crate::store::{StoreError, family, keys};
 
+/// How long what is being read may keep the database open that is to be closed.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is looked whether it still does.
+const CLOSE_PAUSE: Duration = Duration::from_millis(5);
+
 /// The engine.
 pub(in crate::store) struct Rocks {
-    shared: Arc<RocksShared>,
+    directory: PathBuf,
+    logs: Arc<Logs>,
+    /// None while another process has the database.
+    shared: ArcSwapOption<RocksShared>,
     /// The one lock under which a commit reads, numbers its change records and writes.
     commit: Arc<Mutex<()>>,
 }
@@ -36,33 +46,20 @@ struct RocksShared {
 impl Rocks {
     /// Opens the database in `directory`, creating what is missing. It is locked against other processes.
     pub(in crate::store) fn open(directory: &Path, logs: Arc<Logs>) -> Result<Self, StoreError> {
-        let mut options = Options::default();
-        options.create_if_missing(true);
-        options.create_missing_column_families(true);
-        options.set_keep_log_file_num(4);
-        options.set_max_total_wal_size(64 << 20);
-        let families = family::ALL.map(|name| ColumnFamilyDescriptor::new(name, family_options()));
-        let db = DB::open_cf_descriptors(&options, directory, families).map_err(|error| {
-            let text = error.to_string();
-            // The words of the system for a lock that another process, or this one, holds.
-            let hint = if text.contains("Resource temporarily unavailable") || text.contains("lock hold by") {
-                "it is in use by another process; stop that one or set another data directory"
-            } else {
-                "check its owner, its permissions and the free space"
-            };
-            StoreError::Directory {
-                path: directory.parent().unwrap_or(directory).to_owned(),
-                reason: format!("cannot open the metadata database: {hint} ({error})"),
-            }
-        })?;
-        Ok(Self { shared: Arc::new(RocksShared { db, logs }), commit: Arc::default() })
+        let shared = RocksShared { db: open(directory)?, logs: Arc::clone(&logs) };
+        let shared = ArcSwapOption::from_pointee(shared);
+        Ok(Self { directory: directory.to_owned(), logs, shared, commit: Arc::default() })
+    }
+
+    fn shared(&self) -> Result<Arc<RocksShared>, StoreError> {
+        self.shared.load_full().ok_or(StoreError::Closed)
     }
 
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&RocksShared) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let shared = Arc::clone(&self.shared);
+        let shared = self.shared()?;
         let done = tokio::task::spawn_blocking(move || work(&shared)).await;
         done.map_err(|error| StoreError::Task(error.to_string()))?
     }
@@ -73,10 +70,14 @@ impl Engine for Rocks {
     async fn get(&self, family: &'static str, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         let mut options = ReadOptions::default();
         options.set_read_tier(ReadTier::BlockCache);
-        match self.shared.db.get_cf_opt(self.shared.family(family), key, &options) {
-            Ok(found) => return Ok(found.map(Bytes::from)),
-            Err(error) if error.kind() == ErrorKind::Incomplete => {}
-            Err(error) => return Err(error.into()),
+        {
+            let shared = self.shared.load();
+            let shared = shared.as_deref().ok_or(StoreError::Closed)?;
+            match shared.db.get_cf_opt(shared.family(family), key, &options) {
+                Ok(found) => return Ok(found.map(Bytes::from)),
+                Err(error) if error.kind() == ErrorKind::Incomplete => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         let key = key.to_owned();
         self.blocking(move |shared| Ok(shared.db.get_cf(shared.family(family), key)?.map(Bytes::from))).await
@@ -140,6 +141,67 @@ impl Engine for Rocks {
         })
         .await
     }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        // A commit that has begun is ended; those that wait find nothing to write to.
+        let _turn = self.commit.lock().await;
+        let Some(mut shared) = self.shared.swap(None) else { return Ok(()) };
+        let began = Instant::now();
+        loop {
+            match Arc::try_unwrap(shared) {
+                Ok(last) => {
+                    let closed = tokio::task::spawn_blocking(move || drop(last)).await;
+                    return closed.map_err(|error| StoreError::Task(error.to_string()));
+                }
+                Err(_) if began.elapsed() > CLOSE_PATIENCE => {
+                    return Err(StoreError::Unusable("the metadata database is still being read".to_owned()));
+                }
+                Err(held) => shared = held,
+            }
+            tokio::time::sleep(CLOSE_PAUSE).await;
+        }
+    }
+
+    async fn reopen(&self) -> Result<(), StoreError> {
+        let _turn = self.commit.lock().await;
+        if self.shared.load().is_some() {
+            return Ok(());
+        }
+        let (directory, logs) = (self.directory.clone(), Arc::clone(&self.logs));
+        let opened = tokio::task::spawn_blocking(move || {
+            let shared = RocksShared { db: open(&directory)?, logs };
+            // The process that had it may have written before it failed.
+            for name in shared.logs.names() {
+                shared.logs.advance(&name, shared.open_log(&name)?);
+            }
+            Ok::<_, StoreError>(shared)
+        });
+        let opened = opened.await.map_err(|error| StoreError::Task(error.to_string()))??;
+        self.shared.store(Some(Arc::new(opened)));
+        Ok(())
+    }
+}
+
+fn open(directory: &Path) -> Result<DB, StoreError> {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_keep_log_file_num(4);
+    options.set_max_total_wal_size(64 << 20);
+    let families = family::ALL.map(|name| ColumnFamilyDescriptor::new(name, family_options()));
+    DB::open_cf_descriptors(&options, directory, families).map_err(|error| {
+        let text = error.to_string();
+        // The words of the system for a lock that another process, or this one, holds.
+        let hint = if text.contains("Resource temporarily unavailable") || text.contains("lock hold by") {
+            "it is in use by another process; stop that one or set another data directory"
+        } else {
+            "check its owner, its permissions and the free space"
+        };
+        StoreError::Directory {
+            path: directory.parent().unwrap_or(directory).to_owned(),
+            reason: format!("cannot open the metadata database: {hint} ({error})"),
+        }
+    })
 }
 
 impl RocksShared {

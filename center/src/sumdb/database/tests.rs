@@ -28,7 +28,7 @@ impl Fixture {
         let key = signing_key(1);
         let (base, served) = serve(log, key.clone()).await;
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(&StoreConfig { data_dir: directory.path().to_owned() }).unwrap();
+        let store = Store::open(&StoreConfig::new(directory.path().to_owned())).unwrap();
         let database = database(&base, &store, &key);
         Self { database, served, key, base, store, _directory: directory }
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use modtier_tests::forge::{PASSWORD, command};
+use modtier_tests::forge::PASSWORD;
 use modtier_tests::{Cluster, Module, until};
 use serde_json::json;
 
@@ -172,33 +172,6 @@ fn working_below(folder: &Path) -> Vec<PathBuf> {
     let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
     let folders = processes.filter_map(|process| std::fs::read_link(process.path().join("cwd")).ok());
     folders.filter(|of| of.starts_with(folder)).collect()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn no_connection_goes_past_the_proxy() {
-    let place = Place::new().await;
-    let origin = place.origin.url();
-    let (_, port) = origin.rsplit_once(':').unwrap();
-    // In the place of `go`: it takes no notice of its proxy variables.
-    let script = place.forge.root().join("go");
-    let answer = r#"{"Version":"v1.0.0","Versions":["v1.0.0"]}"#;
-    let text = format!("#!/bin/bash\nexec 3<>/dev/tcp/127.0.0.1/{port} || exit 1\necho '{answer}'\n");
-    std::fs::write(&script, text).unwrap();
-    command("chmod", &["+x", "go"], place.forge.root());
-    let cluster = with(&place, |settings| settings.repository["fetcher"]["program"] = json!(script)).await;
-    let (status, text) = status(&cluster, &format!("{VANITY}/lib/@v/list")).await;
-    if kernel() >= (6, 7) {
-        assert_eq!(status, 502, "{text}");
-    } else {
-        assert_eq!((status, text.as_str()), (200, "v1.0.0\n"), "an older kernel hinders nobody");
-    }
-}
-
-/// The kernel's version.
-fn kernel() -> (u32, u32) {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap());
-    (numbers.next().unwrap(), numbers.next().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]

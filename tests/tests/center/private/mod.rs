@@ -2,7 +2,9 @@
 //! Mercurial and Subversion behind it.
 
 mod changing;
+mod confining;
 mod external;
 mod failing;
 mod fetching;
 mod place;
+mod retaining;

@@ -47,6 +47,7 @@ impl Place {
                 "hosts": [GIT, VANITY],
                 "internal_hosts": [GIT, VANITY],
                 "connect_to": { format!("{GIT}:443"): address, format!("{VANITY}:443"): address },
+                "confinement": if confines() { "required" } else { "best-effort" },
             }),
         }
     }
@@ -65,7 +66,8 @@ impl Place {
         });
         let mut builder = Cluster::of(&self.origin);
         for (key, value) in settings.egress.as_object().into_iter().flatten() {
-            builder = builder.center_env(&format!("MODTIER_CENTER_EGRESS_{}", key.to_uppercase()), &value.to_string());
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            builder = builder.center_env(&format!("MODTIER_CENTER_EGRESS_{}", key.to_uppercase()), &text);
         }
         builder
             .center_env("MODTIER_CENTER_REPOSITORIES", &repositories.to_string())
@@ -81,3 +83,26 @@ impl Place {
         seen.filter(|path| path.contains("corp.test")).collect()
     }
 }
+
+/// Whether the kernel can keep a command to one port: Landlock's rules for the network came with Linux 6.7.
+pub(crate) fn confines() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse::<u32>().unwrap());
+    (numbers.next().unwrap(), numbers.next().unwrap()) >= (6, 7)
+}
+
+/// To be put before a program's own words: it runs on a kernel without Landlock, as far as it and its children can tell (the
+/// system call that asks for it is answered ENOSYS by a seccomp filter).
+pub(crate) const WITHOUT_LANDLOCK: [&str; 3] = [
+    "perl",
+    "-e",
+    r#"
+    use POSIX ();
+    my $prctl = (POSIX::uname())[4] eq "aarch64" ? 167 : 157;
+    my $filter = pack("SCCL" x 4, 0x20,0,0,0, 0x15,0,1,444, 0x06,0,0,0x50026, 0x06,0,0,0x7fff0000);
+    my $program = pack("Sx6P", 4, $filter);
+    syscall($prctl, 38, 1, 0, 0, 0) == 0 or die "no_new_privs: $!";
+    syscall($prctl, 22, 2, $program) == 0 or die "seccomp: $!";
+    exec { $ARGV[0] } @ARGV or die "$ARGV[0]: $!";
+"#,
+];

@@ -57,7 +57,7 @@ impl Program {
             folder: home.path().to_owned(),
             input: input.into(),
             // What the operator's program needs, only the operator knows.
-            port: None,
+            way_out: None,
             limits: self.limits,
         };
         let said = match sealed.run().await {

@@ -30,9 +30,16 @@ use super::pool::Pool;
 use super::settings::{FetcherSettings, HostSettings};
 use crate::egress::{Egress, Pass};
 use crate::repository::RepoError;
+use crate::sealed::{Confinement, can_confine};
 
 /// Largest `.info` and `.mod` that are read back from the module cache, in bytes.
 const SMALL_BYTES_MAX: u64 = shared::module::zip::GOMOD_BYTES_MAX;
+
+/// Why a center does not start, and what to do about it.
+const UNCONFINED: &str = "this kernel cannot keep `go` from connecting past the egress proxy, to which a page that redirects to \
+    a loopback address would lead it: run Linux 6.7 or later with Landlock enabled (`landlock` in \
+    /sys/kernel/security/lsm, the system calls not filtered by the container), or let the host's firewall see to it and set \
+    egress.confinement: best-effort";
 
 /// The `go` command, and all that it needs.
 pub(super) struct Go {
@@ -66,6 +73,13 @@ impl Go {
     /// Keeps its clones below `folder`, which is this repository's alone.
     pub(super) fn new(settings: &FetcherSettings, folder: &Path, egress: Arc<Egress>) -> Result<Self, String> {
         let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+        match egress.confinement() {
+            Confinement::Required if !can_confine() => return Err(UNCONFINED.to_owned()),
+            Confinement::BestEffort if !can_confine() => {
+                tracing::warn!("the kernel cannot keep `go` to the egress proxy; the host's firewall must");
+            }
+            Confinement::Required | Confinement::BestEffort => {}
+        }
         // What is missing is said now, though each fetch reads anew: tokens are renewed.
         Hosts::new(&settings.hosts)?;
         let time = settings.timeout.get();
@@ -100,7 +114,7 @@ impl Go {
             environment: home.environment.clone(),
             folder: home.work(),
             input: Bytes::new(),
-            port: Some(pass.address().port()),
+            way_out: Some((pass.address().port(), self.egress.confinement())),
             limits: self.limits,
         };
         let begun = tokio::time::Instant::now();

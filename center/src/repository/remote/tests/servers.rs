@@ -83,6 +83,28 @@ async fn a_breaker_opens_after_five_failures_and_what_is_held_is_served_stale() 
 }
 
 #[tokio::test]
+async fn what_is_known_of_a_server_outlives_a_change_of_settings() {
+    let (one, two) = (Origin::start().await, Origin::start().await);
+    let mut settings = mirrored(&[&one]);
+    settings.get_mut("remote").unwrap().assumed_offline_period = Period::secs(0);
+    let setup = Setup::new(&settings).await;
+    one.set("example.com/a/@v/list", Reply::status(500, ""));
+    for _ in 0..5 {
+        setup.get("remote", "example.com/a/@v/list").await.unwrap_err();
+    }
+    settings.get_mut("remote").unwrap().priority += 1;
+    let setup = setup.again(&settings).await;
+    let refused = setup.get("remote", "example.com/b/@v/list").await;
+    assert!(matches!(refused, Err(RepoError::Unavailable { .. })), "{refused:?}");
+    assert_eq!(one.count("example.com/b/@v/list"), 0);
+    // Another server has nothing to do with it.
+    two.set("example.com/b/@v/list", Reply::ok("v1.0.0\n"));
+    settings.get_mut("remote").unwrap().upstream = Some(two.url.clone());
+    let setup = setup.again(&settings).await;
+    assert_eq!(setup.text("remote", "example.com/b/@v/list").await, "v1.0.0\n");
+}
+
+#[tokio::test]
 async fn a_pause_that_is_asked_for_is_granted() {
     let (one, two) = (Origin::start().await, Origin::start().await);
     let setup = Setup::new(&mirrored(&[&one, &two])).await;

@@ -1,4 +1,4 @@
-//! The new side: finds the running edge and takes its place.
+//! The new side: finds the running process and takes its place.
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
@@ -9,18 +9,21 @@ use std::time::Duration;
 use super::channel::Channel;
 use super::{ANSWER_PATIENCE, Listeners, OPEN_PATIENCE, PROTOCOL, SOCKET, SocketPath, Word};
 
-/// How long the running edge may take to close its database.
+/// How long the running process may take to close its database.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(15);
 
-/// The running edge, whose place is taken.
+/// The running process, whose place is taken.
 #[derive(Debug)]
-pub(crate) struct Predecessor {
+pub struct Predecessor {
     channel: Channel,
     listeners: Listeners,
 }
 
-/// Asks the edge that runs in `data_dir` for its listening sockets; `None` when there is none.
-pub(crate) fn find(data_dir: &Path) -> Result<Option<Predecessor>, String> {
+/// Asks the process that runs in `data_dir` for its listening sockets; `None` when there is none.
+///
+/// # Errors
+/// Why it does not give them, in one line.
+pub fn find(data_dir: &Path) -> Result<Option<Predecessor>, String> {
     let failed = |error: &dyn std::fmt::Display| format!("cannot take over in {}: {error}", data_dir.display());
     let connected = SocketPath::of(data_dir).and_then(|at| UnixStream::connect(at.path(SOCKET)));
     let stream = match connected {
@@ -45,17 +48,23 @@ pub(crate) fn find(data_dir: &Path) -> Result<Option<Predecessor>, String> {
 
 impl Predecessor {
     /// Its listening sockets, to be had once.
-    pub(crate) fn listeners(&mut self) -> Listeners {
+    pub fn listeners(&mut self) -> Listeners {
         std::mem::take(&mut self.listeners)
     }
 
     /// Has it accept no more and close its database. To be called when all that can be checked before is right.
-    pub(crate) fn release(&mut self) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// When it goes on itself.
+    pub fn release(&mut self) -> Result<(), String> {
         self.turn(&Word::Take, &Word::Closed, CLOSE_PATIENCE)
     }
 
     /// Tells it that the database is open here; after this it never accepts again.
-    pub(crate) fn replace(mut self) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// When it goes on itself.
+    pub fn replace(mut self) -> Result<(), String> {
         self.turn(&Word::Opened, &Word::Go, OPEN_PATIENCE)
     }
 
@@ -64,14 +73,14 @@ impl Predecessor {
         let _ = self.channel.say(say);
         match self.channel.hear(patience) {
             Ok(Some(word)) if word == *expect => Ok(()),
-            Ok(Some(Word::Kept { reason })) => Err(format!("the running edge goes on: {reason}")),
-            Ok(Some(other)) => Err(format!("the running edge said {other:?}")),
+            Ok(Some(Word::Kept { reason })) => Err(format!("the running process goes on: {reason}")),
+            Ok(Some(other)) => Err(format!("the running process said {other:?}")),
             // It died, and so holds nothing any more: this process is the only one that can serve.
             Ok(None) => {
-                tracing::warn!("the running edge has died during the hand-over; going on without it");
+                tracing::warn!("the running process has died during the hand-over; going on without it");
                 Ok(())
             }
-            Err(error) => Err(format!("the running edge: {error}")),
+            Err(error) => Err(format!("the running process: {error}")),
         }
     }
 }

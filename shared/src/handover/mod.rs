@@ -1,6 +1,6 @@
 //! Hand-over: a new process takes the place of a running one, and no connection is refused.
 //!
-//! RocksDB is held by one process at a time, so the two talk over a Unix socket in the data directory, in turn:
+//! A data directory is held by one process at a time, so the two talk over a Unix socket in the data directory, in turn:
 //!
 //! ```text
 //! new (its configuration is checked)        old
@@ -18,12 +18,13 @@
 //! two accepts at any time: the new one only after `go`, the old one again only before it. If the new one dies before
 //! that, the old one opens its database again and goes on; if the old one dies, the new one goes on without it.
 
+//!
+//! What a server does when it pauses, goes on or has been replaced, it says by [`Giver`]; the rest is the same for all of them.
+
 mod channel;
 mod give;
 mod listeners;
 mod take;
-#[cfg(test)]
-mod tests;
 
 use std::fs::File;
 use std::io;
@@ -33,18 +34,19 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::give::{Offer, offer};
-pub(crate) use self::listeners::Listeners;
-pub(crate) use self::take::{Predecessor, find};
+pub use self::channel::Channel;
+pub use self::give::{Giver, offer};
+pub use self::listeners::{Listeners, bind};
+pub use self::take::{Predecessor, find};
 
 /// Changes when an old and a new process would misunderstand each other.
-const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 1;
 
 /// The socket's name in the data directory.
-const SOCKET: &str = "handover.sock";
+pub const SOCKET: &str = "handover.sock";
 
 /// How long the other side may take for what needs no disk.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+pub const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long the new process may take to open the database before the old one goes on.
 const OPEN_PATIENCE: Duration = Duration::from_secs(15);
@@ -52,11 +54,23 @@ const OPEN_PATIENCE: Duration = Duration::from_secs(15);
 /// What the two say to each other, one line of JSON each.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case")]
-enum Word {
+pub enum Word {
     /// New: who is there.
-    Hello { protocol: u32, version: String, pid: u32 },
+    Hello {
+        /// [`PROTOCOL`] of its side.
+        protocol: u32,
+        /// Its version, for the log.
+        version: String,
+        /// Its process.
+        pid: u32,
+    },
     /// Old: the names of the attached sockets, in their order.
-    Listeners { protocol: u32, names: Vec<String> },
+    Listeners {
+        /// [`PROTOCOL`] of its side.
+        protocol: u32,
+        /// The names.
+        names: Vec<String>,
+    },
     /// New: everything that can be checked before is right.
     Take,
     /// Old: the database is free.
@@ -66,7 +80,10 @@ enum Word {
     /// Old: accept.
     Go,
     /// Old: it goes on itself, and the new one must end.
-    Kept { reason: String },
+    Kept {
+        /// Why, in one line.
+        reason: String,
+    },
 }
 
 /// The data directory, and a path of its socket that is short enough for a socket's address, however deep the directory is.

@@ -20,24 +20,34 @@ const DESCRIPTORS_MAX: usize = 16;
 
 /// One side of the conversation.
 #[derive(Debug)]
-pub(super) struct Channel {
+pub struct Channel {
     stream: UnixStream,
 }
 
 impl Channel {
-    pub(super) fn new(stream: UnixStream) -> io::Result<Self> {
+    /// Over a connected socket.
+    ///
+    /// # Errors
+    /// When the socket cannot be set up.
+    pub fn new(stream: UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(false)?;
         stream.set_write_timeout(Some(ANSWER_PATIENCE))?;
         Ok(Self { stream })
     }
 
     /// Says it.
-    pub(super) fn say(&mut self, word: &Word) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// When the other side is gone.
+    pub fn say(&mut self, word: &Word) -> io::Result<()> {
         self.say_with(word, &[])
     }
 
     /// Says it, with descriptors.
-    pub(super) fn say_with(&mut self, word: &Word, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// When the other side is gone, or there are too many descriptors.
+    pub fn say_with(&mut self, word: &Word, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let mut line = serde_json::to_vec(word)?;
         line.push(b'\n');
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
@@ -54,13 +64,19 @@ impl Channel {
         Ok(())
     }
 
-    /// The next word; `None` when the other side is gone. [`ErrorKind::TimedOut`] after `patience`.
-    pub(super) fn hear(&mut self, patience: Duration) -> io::Result<Option<Word>> {
+    /// The next word; `None` when the other side is gone.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TimedOut`] after `patience`; what is no word.
+    pub fn hear(&mut self, patience: Duration) -> io::Result<Option<Word>> {
         Ok(self.hear_with(patience)?.map(|(word, _)| word))
     }
 
     /// The next word and what is attached to it.
-    pub(super) fn hear_with(&mut self, patience: Duration) -> io::Result<Option<(Word, Vec<OwnedFd>)>> {
+    ///
+    /// # Errors
+    /// As [`Self::hear`].
+    pub fn hear_with(&mut self, patience: Duration) -> io::Result<Option<(Word, Vec<OwnedFd>)>> {
         let deadline = Instant::now() + patience;
         let (mut line, mut descriptors) = (Vec::new(), Vec::new());
         while line.last() != Some(&b'\n') {

@@ -1,0 +1,3 @@
+module modtier.test/bench/center
+
+go 1.22
