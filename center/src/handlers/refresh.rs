@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
-use shared::access::Grant;
+use shared::access::{Grant, Place};
 use shared::module::ModulePath;
 
 use super::module::authorize;
@@ -57,7 +57,7 @@ pub(crate) async fn refresh(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Answer>, Failure> {
-    authorize(&app, &headers, Grant::Read)?;
+    authorize(&app, &headers, Grant::Read, Place::Repository(&repository))?;
     let repository = app.repository(&repository)?;
     let asked: Asked = serde_json::from_slice(&body).map_err(|error| Failure::BadRequest(error.to_string()))?;
     if asked.modules.len() > MODULES_MAX {
