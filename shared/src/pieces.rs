@@ -11,10 +11,10 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 /// The most that one piece has: large enough that the hop to a blocking thread does not count, small enough for memory.
-pub const PIECE_BYTES: usize = 64 * 1024;
+pub const PIECE_BYTES: usize = 32 * 1024;
 
 /// Buffers kept for later: 16 MiB.
-const KEPT_MAX: usize = 256;
+const KEPT_MAX: usize = 512;
 
 static KEPT: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
 
