@@ -13,6 +13,7 @@ pub mod fill;
 pub mod go_sum;
 pub mod module;
 pub mod pace;
+pub mod pieces;
 pub mod progress;
 pub mod reload;
 pub mod request;
