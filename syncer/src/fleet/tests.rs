@@ -133,8 +133,16 @@ async fn an_edge_that_falls_silent_is_down_and_its_lag_goes_on() {
 
 #[test]
 fn a_heartbeat_of_before_says_nothing_against_a_later_word() {
-    let beat = |time, seq| Report { edge: "e1".into(), cursor: ChangeId { epoch: 1, seq }, time: Some(time), ..Report::default() };
-    let mut known = BTreeMap::from([("e1".to_owned(), (Edge { up: false, beat: Some(7), ..Edge::of(beat(7, 9)) }, Instant::now()))]);
+    let beat = |time, seq| Report {
+        edge: "e1".into(),
+        cursor: ChangeId { epoch: 1, seq },
+        time: Some(time),
+        ..Report::default()
+    };
+    let mut known = BTreeMap::from([(
+        "e1".to_owned(),
+        (Edge { up: false, beat: Some(7), ..Edge::of(beat(7, 9)) }, Instant::now()),
+    )]);
     take_beat(&mut known, beat(7, 6), Instant::now());
     assert!(known["e1"].0.up && known["e1"].0.cursor.unwrap().seq == 9, "{known:?}");
     known.get_mut("e1").unwrap().0.up = false;
