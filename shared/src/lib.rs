@@ -14,6 +14,7 @@ pub mod go_sum;
 pub mod handover;
 pub mod module;
 pub mod pace;
+pub mod pieces;
 pub mod progress;
 pub mod reload;
 pub mod request;
