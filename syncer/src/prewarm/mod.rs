@@ -121,7 +121,7 @@ impl Prewarm {
     /// Watches the sources and serves the edges for good.
     pub(crate) async fn watch(self, feed: &Feed) {
         let callers = self.edges.iter().map(|edge| caller::serve(&self.queue, edge, false));
-        tokio::join!(self.sources.watch(feed), futures_util::future::join_all(callers));
+        tokio::join!(Box::pin(self.sources.watch(feed)), futures_util::future::join_all(callers));
     }
 
     /// Reads the sources once and empties the queue, as far as the limits allow. The exit code and a line that says what came of it.
