@@ -38,7 +38,8 @@ pub(crate) struct Answer {
 /// What became of one.
 #[derive(Debug, Serialize)]
 struct Module {
-    module: String,
+    #[serde(rename = "module")]
+    path: String,
     /// All tagged versions, sorted.
     versions: Vec<String>,
     /// Those that were not held before.
@@ -69,7 +70,7 @@ pub(crate) async fn refresh(
 
 async fn one(repository: &Repository, name: String) -> Module {
     let failed = |sources, error: String| Module {
-        module: name.clone(),
+        path: name.clone(),
         versions: Vec::new(),
         new: Vec::new(),
         sources,
@@ -82,13 +83,9 @@ async fn one(repository: &Repository, name: String) -> Module {
     let sources = repository.sources(&module).into_iter().map(ToOwned::to_owned).collect();
     let texts = |versions: Vec<shared::module::Version>| versions.iter().map(ToString::to_string).collect();
     match repository.refresh(&module).await {
-        Ok(refreshed) if refreshed.is_confirmed => Module {
-            module: name,
-            versions: texts(refreshed.versions),
-            new: texts(refreshed.new),
-            sources,
-            error: None,
-        },
+        Ok(refreshed) if refreshed.is_confirmed => {
+            Module { path: name, versions: texts(refreshed.versions), new: texts(refreshed.new), sources, error: None }
+        }
         Ok(_) => failed(sources, "a source could not be asked".to_owned()),
         Err(error) => failed(sources, error.to_string()),
     }

@@ -155,7 +155,11 @@ mod tests {
                 let file = &file;
                 scope.spawn(move || {
                     let sha256 = generate().unwrap().hashed;
-                    TokenFile::append(file, TokenEntry { name: format!("t{number}"), sha256, grants: vec![] }).unwrap();
+                    TokenFile::append(
+                        file,
+                        TokenEntry { name: format!("t{number}"), sha256, grants: vec![], repositories: vec![] },
+                    )
+                    .unwrap();
                 });
             }
         });

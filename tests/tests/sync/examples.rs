@@ -74,13 +74,11 @@ fn the_units_are_valid_and_name_what_there_is() {
         let text = read(&format!("deploy/systemd/{unit}"));
         // It looks at the programs that it would start, which are elsewhere here.
         let folder = tempfile::tempdir().unwrap();
-        let here = text.replace("/usr/bin/modtier-syncer", &binary("syncer").display().to_string());
-        std::fs::write(folder.path().join(unit), here).unwrap();
-        for other in ["modtier-syncer-once.service"] {
-            let service = read(&format!("deploy/systemd/{other}"));
-            let here = service.replace("/usr/bin/modtier-syncer", &binary("syncer").display().to_string());
-            std::fs::write(folder.path().join(other), here).unwrap();
-        }
+        let here = |text: &str| text.replace("/usr/bin/modtier-syncer", &binary("syncer").display().to_string());
+        std::fs::write(folder.path().join(unit), here(&text)).unwrap();
+        // What the timer starts.
+        let service = "modtier-syncer-once.service";
+        std::fs::write(folder.path().join(service), here(&read(&format!("deploy/systemd/{service}")))).unwrap();
         let mut verify = Command::new("systemd-analyze");
         verify.args(["verify", "--man=no"]).arg(folder.path().join(unit));
         let output = verify.output().expect("systemd-analyze, which this test needs");
@@ -114,8 +112,8 @@ fn the_line_for_cron_is_silent_when_all_is_done_and_speaks_when_not() {
 #[test]
 fn rules_and_panels_name_figures_that_there_are() {
     let listed = Command::new("git").args(["ls-files", "*.rs"]).current_dir(workspace()).output().unwrap();
-    let names = String::from_utf8(listed.stdout).unwrap();
-    let files: Vec<_> = names.lines().filter(|name| workspace().join(name).is_file()).collect();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let files: Vec<_> = listed.lines().filter(|name| workspace().join(name).is_file()).collect();
     let sources: String = files.into_iter().map(read).collect();
     let rules = read("prometheus/rules.yml");
     let mut named = BTreeSet::new();

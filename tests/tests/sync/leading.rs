@@ -11,7 +11,7 @@ const TAKE_OVER: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_syncer_takes_over_and_a_paused_leader_writes_nothing() {
-    let mut scene = Scene::start(|cluster| cluster.with_redis()).await;
+    let mut scene = Scene::start(modtier_tests::ClusterBuilder::with_redis).await;
     let mut first = scene.cluster.syncer.take().unwrap();
     let leader = scene.leader(None, TAKE_OVER).await;
     assert_eq!(leader, first.pid());
