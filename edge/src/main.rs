@@ -41,7 +41,7 @@ use crate::run::Called;
 /// Buffers are freed on other threads than those that took them, and the system's allocator keeps much of that: after a million
 /// entries passed through a memory tier of 64 MiB, 243 MiB were resident with it, 191 with this one.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// A Go module proxy's edge: serves modules near their users. Without a command it serves; the commands talk to an edge that
 /// runs

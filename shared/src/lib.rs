@@ -14,6 +14,7 @@ pub mod fill;
 pub mod go_sum;
 pub mod module;
 pub mod pace;
+pub mod pieces;
 pub mod progress;
 pub mod redis;
 pub mod reload;

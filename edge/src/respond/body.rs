@@ -1,21 +1,17 @@
 //! The body of an answer, and how each kind of it is written to a client.
 
 use std::fs::File;
-use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use pingora_core::protocols::http::ServerSession;
 use shared::fill::Reader;
+use shared::pieces;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::upstream::{FillHead, Piece};
-
-/// Read from a file at once: large enough that the hop to a blocking thread does not count, small enough for memory.
-const READ_BYTES: u64 = 64 * 1024;
 
 /// The bytes of an answer, or how to get them.
 #[derive(Debug)]
@@ -140,9 +136,9 @@ impl Out<'_> {
         self.position = self.range.start;
         while self.position < end {
             let (file, at) = (Arc::clone(&body.file), self.position);
-            let count = READ_BYTES.min(end - at);
+            let wanted = usize::try_from(end - at).unwrap_or(usize::MAX);
             let bytes = reads
-                .spawn_blocking(move || read_at(&file, at, count))
+                .spawn_blocking(move || pieces::read(&file, at, wanted))
                 .await
                 .map_err(|error| format!("reading the file: {error}"))?
                 .map_err(|error| format!("reading the file: {error}"))?;
@@ -185,11 +181,4 @@ impl Out<'_> {
             }
         }
     }
-}
-
-fn read_at(file: &File, at: u64, count: u64) -> io::Result<Bytes> {
-    let count = usize::try_from(count).map_err(io::Error::other)?;
-    let mut buffer = vec![0; count];
-    file.read_exact_at(&mut buffer, at)?;
-    Ok(buffer.into())
 }

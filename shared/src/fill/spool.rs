@@ -13,12 +13,10 @@ use tempfile::TempPath;
 
 use super::MEMORY_MAX;
 use crate::digest::Digest;
+use crate::pieces;
 
 /// Of a body in a file, this much of the newest part stays in memory: readers that keep up share it instead of reading the file.
 const WINDOW_MAX: u64 = 1024 * 1024;
-
-/// What a reader far behind gets at a time. 500 such readers hold 16 MiB.
-const READ_MAX: usize = 32 * 1024;
 
 /// A complete body, not yet committed.
 #[derive(Debug)]
@@ -130,14 +128,7 @@ impl Spool {
     pub(super) async fn read(&self, position: u64, released: u64) -> io::Result<Bytes> {
         match self.place(position, released)? {
             Place::Shared(bytes) => Ok(bytes),
-            Place::InFile(file, len) => {
-                tokio::task::spawn_blocking(move || {
-                    let mut chunk = BytesMut::zeroed(len);
-                    file.read_exact_at(&mut chunk, position)?;
-                    Ok(chunk.freeze())
-                })
-                .await?
-            }
+            Place::InFile(file, len) => tokio::task::spawn_blocking(move || pieces::read(&file, position, len)).await?,
         }
     }
 
@@ -152,7 +143,7 @@ impl Spool {
             }
         }
         let file = state.file.clone().ok_or_else(|| io::Error::other("position lies outside the body"))?;
-        let len = usize::try_from(released - position).unwrap_or(usize::MAX).min(READ_MAX);
+        let len = usize::try_from(released - position).unwrap_or(usize::MAX);
         Ok(Place::InFile(file, len))
     }
 

@@ -1,0 +1,80 @@
+//! Pieces of files on their way to a client, read into memory that is used again.
+//!
+//! A thousand clients of one large body take and give back a buffer for every piece, on different threads. An allocator keeps what
+//! was given back for a while, per arena: several hundred megabytes for such a crowd. Here it is what is on its way at one time.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+/// The most that one piece has: large enough that the hop to a blocking thread does not count, small enough for memory.
+pub const PIECE_BYTES: usize = 64 * 1024;
+
+/// Buffers kept for later: 16 MiB.
+const KEPT_MAX: usize = 256;
+
+static KEPT: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
+
+/// A buffer that comes back when the last reader of its bytes is done.
+struct Piece {
+    buffer: Box<[u8]>,
+    len: usize,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        self.buffer.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        let mut kept = KEPT.lock();
+        if kept.len() < KEPT_MAX {
+            kept.push(std::mem::take(&mut self.buffer));
+        }
+    }
+}
+
+/// Reads `wanted` bytes from `position` on, at most [`PIECE_BYTES`]. Blocks.
+///
+/// # Errors
+/// [`io::ErrorKind::UnexpectedEof`] where the file ends before; what reading says.
+pub fn read(file: &File, position: u64, wanted: usize) -> io::Result<Bytes> {
+    let kept = KEPT.lock().pop();
+    let buffer = kept.unwrap_or_else(|| vec![0; PIECE_BYTES].into_boxed_slice());
+    let mut piece = Piece { buffer, len: wanted.min(PIECE_BYTES) };
+    let len = piece.len;
+    file.read_exact_at(piece.buffer.get_mut(..len).unwrap_or_default(), position)?;
+    Ok(Bytes::from_owner(piece))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn pieces_are_what_the_file_has_and_their_memory_is_used_again_within_bounds() {
+        let mut file = tempfile::tempfile().unwrap();
+        let content: Vec<u8> = (0..PIECE_BYTES + 100).map(|i| u8::try_from(i % 251).unwrap()).collect();
+        file.write_all(&content).unwrap();
+        assert_eq!(read(&file, 3, 5).unwrap(), content[3..8]);
+        assert_eq!(read(&file, 100, usize::MAX).unwrap(), content[100..], "a piece has at most so many bytes");
+        assert_eq!(read(&file, 101, PIECE_BYTES).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        // A shorter piece in a buffer that held a longer one shows nothing of it.
+        assert_eq!(read(&file, 0, 1).unwrap().len(), 1);
+
+        let many: Vec<_> = (0..2 * KEPT_MAX).map(|_| read(&file, 0, 1).unwrap()).collect();
+        assert!(KEPT.lock().len() <= KEPT_MAX);
+        let clones = many.clone();
+        drop(many);
+        assert!(KEPT.lock().len() <= KEPT_MAX);
+        drop(clones);
+        assert!((1..=KEPT_MAX).contains(&KEPT.lock().len()));
+    }
+}
