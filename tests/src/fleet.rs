@@ -155,7 +155,7 @@ impl FleetEdge {
         let (address, admin_address) = (url(&listen(&announced)), url(&admin));
         let (web, admin) = (Web::new(&address), Web::new(&admin_address));
         let data = root.join(&id).join("edge");
-        let mut edge = Self { process, address, admin_address, web, admin, data, id };
+        let mut edge = Self { process, id, address, admin_address, web, admin, data };
         edge.ready().await;
         edge
     }

@@ -10,6 +10,7 @@ mod prewarm;
 mod redis_faults;
 mod redis_ways;
 mod relay;
+mod restored;
 mod scene;
 mod shell;
 mod visible;
