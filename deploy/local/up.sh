@@ -139,7 +139,8 @@ edge_url=http://$(announced edge listen)
 edge_admin_url=http://$(announced edge admin)
 await edge "$edge_pid" "$edge_admin_url/readyz"
 
-environment=(MODTIER_SYNCER_ADMIN="${SYNCER_ADMIN:-127.0.0.1:0}" MODTIER_SYNCER_CENTER="$center_url" MODTIER_SYNCER_EDGES="$edge_admin_url")
+environment=(MODTIER_SYNCER_ADMIN="${SYNCER_ADMIN:-127.0.0.1:0}" MODTIER_SYNCER_CENTER="$center_url" MODTIER_SYNCER_EDGES="$edge_admin_url"
+  MODTIER_SYNCER_PREWARM_STATE_DIR="$data/syncer")
 [ -z "$redis_url" ] || environment+=(MODTIER_SYNCER_REDIS_URL="$redis_url")
 start syncer env "${environment[@]}" "$bin/modtier-syncer" run --announce "$data/syncer.announce"
 syncer_pid=${pids[-1]}

@@ -28,8 +28,10 @@ use crate::edges::EdgeClient;
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct PrewarmArgs {
-    /// go.mod, go.sum, go.work, CycloneDX or SPDX files, or lists of module@version; none: the configured sources, once
-    #[arg(value_name = "FILE")]
+    #[arg(
+        value_name = "FILE",
+        help = "go.mod, go.sum, go.work, CycloneDX or SPDX files, or lists of module@version; none: the configured sources, once"
+    )]
     files: Vec<PathBuf>,
     /// GOPROXY URLs to warm through, instead of the configured ones
     #[arg(long, value_name = "URL", requires = "files")]

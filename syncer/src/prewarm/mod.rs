@@ -130,7 +130,7 @@ impl Prewarm {
     pub(crate) async fn watch(self, feed: &Feed, appeared: mpsc::Receiver<NewVersion>) {
         let callers = self.edges.iter().map(|edge| caller::serve(&self.queue, edge, false));
         let sources = async { tokio::join!(self.sources.watch(feed), self.sources.want_appeared(appeared)) };
-        tokio::join!(sources, futures_util::future::join_all(callers));
+        tokio::join!(Box::pin(sources), futures_util::future::join_all(callers));
     }
 
     /// Reads the sources once and empties the queue, as far as the limits allow. The exit code and a line that says what came of it.

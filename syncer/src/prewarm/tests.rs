@@ -76,7 +76,7 @@ impl Fixture {
         let sums = Arc::new(entries.into_iter().map(keyed).collect::<std::collections::HashMap<_, _>>());
         let edge = goproxies(&self.config, &client().unwrap(), &sums).remove(0);
         let settings = PrewarmSettings { tries_max: 1, ..PrewarmSettings::default() };
-        let queue = Queue::in_memory(&[edge.name.clone()], &settings, PrewarmMetrics::new());
+        let queue = Queue::in_memory(std::slice::from_ref(&edge.name), &settings, PrewarmMetrics::new());
         let cause = Cause::new(CauseKind::Project, "go.sum");
         let want = |key: &Key| Wanted { key: key.clone(), parts: Parts::ALL, cause: cause.clone(), anew: false };
         queue.want(sums.keys().map(want).collect()).await;

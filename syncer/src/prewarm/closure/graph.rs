@@ -52,17 +52,19 @@ pub(super) async fn walk(mods: &Mods, project: &Project) -> Closure {
     let mut closure = Closure::default();
     loop {
         let mut walk = Walk::new(mods, project);
-        roots.iter().for_each(|(key, way)| walk.require(key, Some(*way)));
+        for (key, way) in &roots {
+            walk.require(key, Some(*way));
+        }
         walk.finish_loading().await;
         if project.is_workspace {
             walk.raise_workspace().await;
         } else if walk.raise(&mut roots) {
             // As `go` does: what the lower versions of the roots required counts no more, though it was read.
-            walk.read().into_iter().for_each(|key| closure.add(key, Parts::GRAPH));
+            closure.add_all(walk.read(), Parts::GRAPH);
             continue;
         }
-        walk.read().into_iter().for_each(|key| closure.add(key, Parts::GRAPH));
-        walk.taken().into_iter().for_each(|key| closure.add(key, Parts::ALL));
+        closure.add_all(walk.read(), Parts::GRAPH);
+        closure.add_all(walk.taken(), Parts::ALL);
         closure.flaws = walk.flaws;
         return closure;
     }

@@ -34,6 +34,13 @@ pub(crate) struct Closure {
 }
 
 impl Closure {
+    /// Adds artefacts of versions.
+    pub(crate) fn add_all(&mut self, keys: Vec<Key>, parts: Parts) {
+        for key in keys {
+            self.add(key, parts);
+        }
+    }
+
     /// Adds artefacts of a version.
     pub(crate) fn add(&mut self, key: Key, parts: Parts) {
         let held = self.wanted.entry(key).or_default();

@@ -26,7 +26,7 @@ async fn mods(table: &[&str]) -> Mods {
         let (name, version) = what.split_once(' ').unwrap();
         let mut rest = rest.split(", ");
         let mut text = format!("module m.x/{name}\ngo {}\n", rest.next().unwrap());
-        rest.for_each(|requirement| text += &format!("require m.x/{requirement}\n"));
+        text.extend(rest.map(|requirement| format!("require m.x/{requirement}\n")));
         files.insert(format!("/m.x/{name}/@v/{version}.mod"), text);
     }
     let routes = Router::new().fallback(serve).with_state(Arc::new(files));

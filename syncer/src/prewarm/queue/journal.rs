@@ -79,7 +79,7 @@ impl Journal {
             match serde_json::from_slice(&line) {
                 Ok(record) => apply(record),
                 Err(error) => {
-                    tracing::warn!(file = %path.display(), %error, "a record of the journal is not understood")
+                    tracing::warn!(file = %path.display(), %error, "a record of the journal is not understood");
                 }
             }
             whole += len as u64;

@@ -210,7 +210,7 @@ impl Lane {
         }
         let wait = patience.first_ms.saturating_mul(1 << (job.tries - 1).min(30)).min(patience.longest_ms);
         // Between half and all of it, so that many do not come back at once.
-        job.due_ms = now_ms + wait / 2 + (rand::random::<f64>() * wait as f64 / 2.0) as u64;
+        job.due_ms = now_ms + wait - rand::random::<u64>() % (wait / 2 + 1);
         self.insert(job);
         false
     }
@@ -379,7 +379,7 @@ mod tests {
         lane.want(&wanted("a", Parts::ALL, CauseKind::List), 10);
         assert_eq!(lane.take(0, 10), [], "one try of a version at a time");
         assert_eq!(lane.unfinished(&job.key).unwrap().parts, Parts::ALL);
-        lane.put_back(&[job.key.clone()]);
+        lane.put_back(std::slice::from_ref(&job.key));
         assert_eq!((lane.len(), lane.keys().count()), (1, 1));
         assert_eq!(lane.take(0, 10)[0].parts, Parts::ALL);
     }

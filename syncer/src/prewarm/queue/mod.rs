@@ -71,7 +71,7 @@ pub(crate) struct Queue {
     /// Counts what may give a caller something to do.
     changed: watch::Sender<u64>,
     folder: Option<PathBuf>,
-    queue_max: usize,
+    waiting_max: usize,
     patience: Patience,
     metrics: PrewarmMetrics,
     progress: OnceLock<Progress>,
@@ -119,7 +119,7 @@ impl Queue {
             state: Mutex::new(state),
             changed: watch::channel(0).0,
             folder: lock.is_some().then(|| settings.state_dir.clone()),
-            queue_max: settings.queue_max,
+            waiting_max: settings.queue_max,
             patience: Patience {
                 tries_max: settings.tries_max,
                 first_ms: millis(settings.retry_first.get()),
@@ -143,7 +143,7 @@ impl Queue {
         let (mut added, mut refused, mut records) = (0, 0, Vec::new());
         for (edge, lane) in &mut state.lanes {
             for wanted in wanted {
-                match lane.want(wanted, self.queue_max) {
+                match lane.want(wanted, self.waiting_max) {
                     Took::Added => {
                         added += 1;
                         records.push((edge.clone(), wanted.key.clone()));
@@ -157,7 +157,7 @@ impl Queue {
             tracing::warn!(refused, "the queue of pre-warming is full");
             self.metrics.refused.inc_by(refused);
         }
-        self.keep(&mut state, &records);
+        keep(&mut state, &records);
         self.show(&state);
         drop(state);
         self.wake();
@@ -251,7 +251,7 @@ impl Queue {
             tracing::warn!(%error, "the log of pre-warming cannot be written");
         }
         let changed: Vec<_> = jobs.iter().map(|job| (edge.to_owned(), job.key.clone())).collect();
-        self.keep(&mut state, &changed);
+        keep(&mut state, &changed);
         self.show(&state);
         drop(state);
         self.wake();
@@ -276,7 +276,7 @@ impl Queue {
                 let keys = lane.revive(|dead| search.finds(&dead.job.key, &dead.job.causes));
                 revived.extend(keys.into_iter().map(|key| (edge.clone(), key)));
             }
-            queue.keep(&mut state, &revived);
+            keep(&mut state, &revived);
             queue.show(&state);
             drop(state);
             queue.wake();
@@ -321,14 +321,6 @@ impl Queue {
         }
     }
 
-    fn keep(&self, state: &mut State, changed: &[(String, Key)]) {
-        let kept = state.journal_changes(changed);
-        let kept = kept.and_then(|()| if state.journal.is_long() { state.rewrite() } else { Ok(()) });
-        if let Err(error) = kept {
-            tracing::error!(%error, "the journal of pre-warming cannot be written: what waits would not outlast a restart");
-        }
-    }
-
     fn show(&self, state: &State) {
         for (edge, lane) in &state.lanes {
             self.metrics.show(edge, lane.len(), lane.dead().count());
@@ -340,13 +332,19 @@ impl Queue {
     }
 
     /// Work that waits for the disk.
-    async fn apart<T: Send + 'static>(self: &Arc<Self>, work: impl FnOnce(&Self) -> T + Send + 'static) -> T
-    where
-        T: Default,
-    {
+    async fn apart<T: Default + Send + 'static>(self: &Arc<Self>, work: impl FnOnce(&Self) -> T + Send + 'static) -> T {
         let queue = Arc::clone(self);
         // It fails only while the runtime ends.
         tokio::task::spawn_blocking(move || work(&queue)).await.unwrap_or_default()
+    }
+}
+
+/// Writes down how these versions are now; should that fail, the queue goes on in memory.
+fn keep(state: &mut State, changed: &[(String, Key)]) {
+    let kept = state.journal_changes(changed);
+    let kept = kept.and_then(|()| if state.journal.is_long() { state.rewrite() } else { Ok(()) });
+    if let Err(error) = kept {
+        tracing::error!(%error, "the journal of pre-warming cannot be written: what waits would not outlast a restart");
     }
 }
 

@@ -38,8 +38,7 @@ impl Settled {
                 }
                 Err(failure) => {
                     let error = format!(".{}: {}", part.extension(), failure.reason);
-                    let failed =
-                        this.failed.get_or_insert_with(|| Failed { parts: Parts::NONE, error, is_final: true });
+                    let failed = this.failed.get_or_insert(Failed { parts: Parts::NONE, error, is_final: true });
                     failed.parts = failed.parts | *part;
                     failed.is_final &= failure.is_final;
                 }

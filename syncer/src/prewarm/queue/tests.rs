@@ -20,12 +20,12 @@ fn open(folder: &Path) -> Arc<Queue> {
     Queue::open(&["one".into(), "two".into()], &settings(folder), PrewarmMetrics::new()).unwrap()
 }
 
-fn got(was_warm: bool, bytes: u64) -> Result<Got, Failure> {
-    Ok(Got { was_warm, bytes, sha256: Some(Digest::of(b"the same everywhere")) })
+fn got(was_warm: bool, bytes: u64) -> Got {
+    Got { was_warm, bytes, sha256: Some(Digest::of(b"the same everywhere")) }
 }
 
-fn failed(is_final: bool) -> Result<Got, Failure> {
-    Err(Failure { reason: "broken".into(), is_final })
+fn failed(is_final: bool) -> Failure {
+    Failure { reason: "broken".into(), is_final }
 }
 
 async fn take(queue: &Arc<Queue>, edge: &str) -> Vec<Job> {
@@ -41,8 +41,10 @@ async fn a_restart_at_any_moment_loses_nothing_that_waits() {
     assert_eq!(queue.want(versions).await, 0);
     let jobs = take(&queue, "one").await;
     assert_eq!(jobs.len(), 3);
-    let outcomes =
-        vec![vec![(Parts::INFO, got(false, 7)), (Parts::MOD, got(true, 5))], vec![(Parts::MOD, failed(true))]];
+    let outcomes = vec![
+        vec![(Parts::INFO, Ok(got(false, 7))), (Parts::MOD, Ok(got(true, 5)))],
+        vec![(Parts::MOD, Err(failed(true)))],
+    ];
     queue.settle("one", jobs[..2].to_vec(), outcomes).await;
     // One is held, one was given up, one is under way; then the process is gone.
     drop(queue);
@@ -61,7 +63,7 @@ async fn what_was_given_up_is_tried_again_on_request() {
     let queue = open(folder.path());
     queue.want(vec![wanted("a", Parts::MOD), wanted("b", Parts::MOD)]).await;
     let jobs = take(&queue, "one").await;
-    queue.settle("one", jobs, vec![vec![(Parts::MOD, failed(true))], vec![(Parts::MOD, failed(true))]]).await;
+    queue.settle("one", jobs, vec![vec![(Parts::MOD, Err(failed(true)))], vec![(Parts::MOD, Err(failed(true)))]]).await;
     assert!(queue.take("one", 100, true).await.is_none());
     let only_a = Search { module: Some("com/a".into()), cause: Some("go.mod".into()) };
     request_retry(folder.path(), &only_a).unwrap();
@@ -81,7 +83,7 @@ async fn a_failure_is_tried_again_after_a_while_and_then_given_up() {
     for round in 0..2 {
         let jobs = take(&queue, "one").await;
         assert_eq!((jobs.len(), jobs[0].tries), (1, round));
-        queue.settle("one", jobs, vec![vec![(Parts::MOD, failed(false))]]).await;
+        queue.settle("one", jobs, vec![vec![(Parts::MOD, Err(failed(false)))]]).await;
     }
     assert!(queue.take("one", 100, true).await.is_none());
     assert_eq!(queue.summary().to_string(), "0 warmed, 0 already warm, 1 failed, 0 bytes");

@@ -68,12 +68,12 @@ impl Sources {
 
     /// Wants the latest versions of the hot modules among these.
     async fn want_changed(&self, changes: &[Change]) {
-        let changed: BTreeSet<String> = {
+        let latest: BTreeSet<String> = {
             let hot = self.hot.lock();
             let names = changes.iter().filter(|change| may_be_newer(change)).map(|change| &change.module_id);
             names.filter(|module| hot.contains(*module)).map(|module| format!("{module}@latest")).collect()
         };
-        for name in changed {
+        for name in latest {
             let closure = self.closure_of_names(&BTreeSet::from([name])).await;
             self.want(closure, &Cause::new(CauseKind::NewVersion, "feed"), false).await;
         }

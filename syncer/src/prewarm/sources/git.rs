@@ -76,7 +76,7 @@ impl Repository {
         let what = if self.settings.branch.is_empty() { "HEAD" } else { &self.settings.branch };
         let at = "--git-dir=repository";
         self.git(&[at, "fetch", "--quiet", "--depth=1", "--no-tags", "--force", "origin", what]).await?;
-        let commit = text(self.git(&[at, "rev-parse", "--verify", "FETCH_HEAD^{commit}"]).await?);
+        let commit = text(&self.git(&[at, "rev-parse", "--verify", "FETCH_HEAD^{commit}"]).await?);
         let tree = self.folder.join(&commit);
         if !tree.is_dir() {
             self.lay_out(&commit, &tree).await?;
@@ -221,8 +221,8 @@ fn is_commit(name: &str) -> bool {
     name.len() >= 40 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-fn text(said: Vec<u8>) -> String {
-    String::from_utf8_lossy(&said).trim().to_owned()
+fn text(said: &[u8]) -> String {
+    String::from_utf8_lossy(said).trim().to_owned()
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -119,7 +119,7 @@ impl Sources {
             Read::Project(project) => Ok(closure::resolve(&self.mods, &project).await),
             Read::Keys(keys) => {
                 let mut closure = Closure::default();
-                keys.into_iter().for_each(|key| closure.add(key, Parts::ALL));
+                closure.add_all(keys, Parts::ALL);
                 Ok(closure)
             }
             Read::Names(names) => Ok(self.closure_of_names(&names).await),
@@ -130,7 +130,7 @@ impl Sources {
     pub(super) async fn want(&self, mut closure: Closure, cause: &Cause, anew: bool) -> bool {
         let toolchain = closure.toolchain.take().filter(|_| self.settings.toolchains.of_projects);
         if let Some(name) = toolchain {
-            toolchain::keys(&name, &self.settings.toolchains).into_iter().for_each(|key| closure.add(key, Parts::ALL));
+            closure.add_all(toolchain::keys(&name, &self.settings.toolchains), Parts::ALL);
         }
         for flaw in &closure.flaws {
             tracing::warn!(%cause, %flaw, "a part of what is to be warm cannot be found out");

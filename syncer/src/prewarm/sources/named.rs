@@ -24,7 +24,9 @@ impl Sources {
             match self.key_of(name).await {
                 Ok(key) => {
                     let one = closure::resolve(&self.mods, &Project::of_requirement(key.clone())).await;
-                    one.wanted.into_iter().for_each(|(key, parts)| whole.add(key, parts));
+                    for (key, parts) in one.wanted {
+                        whole.add(key, parts);
+                    }
                     whole.flaws.extend(one.flaws);
                     whole.add(key, Parts::ALL);
                 }
@@ -54,8 +56,7 @@ impl Sources {
         }
         let mut toolchains = Closure::default();
         for name in &self.settings.toolchains.versions {
-            let keys = toolchain::keys(name, &self.settings.toolchains);
-            keys.into_iter().for_each(|key| toolchains.add(key, Parts::ALL));
+            toolchains.add_all(toolchain::keys(name, &self.settings.toolchains), Parts::ALL);
         }
         if !toolchains.wanted.is_empty() {
             is_whole &= self.want(toolchains, &Cause::new(CauseKind::Toolchain, "versions"), anew).await;

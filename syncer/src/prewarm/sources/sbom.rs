@@ -1,4 +1,4 @@
-//! Bills of materials: CycloneDX (JSON) and SPDX (JSON, tag-value), of which only the package URLs of Go modules count.
+//! Bills of materials: `CycloneDX` (JSON) and SPDX (JSON, tag-value), of which only the package URLs of Go modules count.
 
 use serde::Deserialize;
 
@@ -11,7 +11,7 @@ const DEPTH_MAX: usize = 16;
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Bill {
-    /// CycloneDX.
+    /// `CycloneDX`.
     components: Vec<Component>,
     /// SPDX.
     packages: Vec<Package>,

@@ -110,7 +110,8 @@ pub(crate) fn units(files: &BTreeSet<PathBuf>) -> BTreeSet<Unit> {
     for file in files {
         let unit = Unit::of_file(file);
         let is_work_sum = file.file_name().is_some_and(|name| name == "go.work.sum");
-        if !is_work_sum && !(matches!(unit, Unit::Sums(_)) && is_of_a_module(file)) {
+        let is_read_with_another = is_work_sum || (matches!(unit, Unit::Sums(_)) && is_of_a_module(file));
+        if !is_read_with_another {
             units.insert(unit);
         }
     }
