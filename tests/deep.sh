@@ -20,6 +20,9 @@ run 'kill -9 of either of two centers over PostgreSQL and S3 under publish load,
 run 'loss of power while the edge writes, so often' faults:power_loss MODTIER_POWER_CUTS="${POWER_CUTS:-200}"
 run 'questions to golang.org/x/mod answered alike, so many for each operation' go:oracle::operations MODTIER_CASES="${CASES:-400000}"
 run 'damaged zips judged as golang.org/x/mod/zip does' go:oracle::zips MODTIER_ZIPS="${ZIPS:-60000}"
+run 'schedules of faults of Redis, syncers, edges and the log, after which every edge answers as the center does' sync:model MODTIER_SCHEDULES="${SCHEDULES:-100}"
+simulations=${SIMULATIONS:-10000}
+timed 'the same in simulated time' "MODTIER_SIMULATIONS=$simulations" env MODTIER_SIMULATIONS="$simulations" cargo test --workspace --lib sync::simulation -- --nocapture
 seconds=${FUZZ_SECONDS:-300}
 timed 'paths, tenants, cache keys, ranges, conditions and headers fuzzed, so long each, side by side' "MODTIER_FUZZ_SECONDS=$seconds" \
   env MODTIER_FUZZ_SECONDS="$seconds" cargo test --workspace --bin modtier-edge --test hostile -- fuzz --nocapture --test-threads 8

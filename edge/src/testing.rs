@@ -132,6 +132,12 @@ impl Center {
         asked.iter().rev().find(|(_, asked, _)| *asked == whole).map(|(_, _, headers)| headers.clone())
     }
 
+    /// How often `path` of its administration was asked for.
+    pub(crate) fn api_gets(&self, path: &str) -> usize {
+        let whole = format!("/api/v1/repos/golang-virtual/{path}");
+        self.script.asked.lock().iter().filter(|(_, asked, _)| *asked == whole).count()
+    }
+
     /// Bodies wait from now on before their last byte, until the answer is notified.
     pub(crate) fn hold(&self) -> Arc<Notify> {
         let gate = Arc::new(Notify::new());

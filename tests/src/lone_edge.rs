@@ -76,6 +76,11 @@ impl LoneEdge {
         LoneEdgeBuilder { centers, env: Vec::new(), config: None }
     }
 
+    /// An edge before a center that something else plays, at this URL.
+    pub fn at(center: &str) -> LoneEdgeBuilder {
+        LoneEdgeBuilder { centers: vec![center.to_owned()], env: Vec::new(), config: None }
+    }
+
     /// What a developer puts into GOPROXY.
     pub fn goproxy(&self) -> String {
         self.address.clone()

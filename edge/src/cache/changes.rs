@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use shared::change::{Change, ChangeId};
+use shared::change::{Change, ChangeId, Kind};
 use shared::digest::Digest;
 use shared::module::ModulePath;
 use shared::module::pseudo::is_pseudo_version;
@@ -16,6 +16,7 @@ use super::generation::{EraState, Touched};
 use super::index::{Batch, Family, ref_key};
 use super::key;
 use super::lookup::Body;
+use super::seen;
 use super::store::{Store, put_cursor};
 use super::tombstone::Pending;
 use crate::invalidation::apply::{Effect, effect};
@@ -57,6 +58,8 @@ pub(super) struct Plan<'a> {
     touched: HashMap<u64, Touched>,
     released: BTreeSet<Digest>,
     refused: Vec<ChangeId>,
+    /// Buckets of the manifest in which a version changed.
+    moved: BTreeSet<u8>,
 }
 
 impl Store {
@@ -104,6 +107,7 @@ impl Store {
             let mut plan = self.plan();
             plan.eras = plan.eras.all_stale();
             plan.tombstones.forget_all(&self.index, repo)?;
+            plan.moved.extend(0..=u8::MAX);
             for change in removed {
                 self.enact(repo, change, &mut plan)?;
             }
@@ -165,19 +169,26 @@ impl Store {
             touched: HashMap::new(),
             released: BTreeSet::new(),
             refused: Vec::new(),
+            moved: BTreeSet::new(),
         }
     }
 
     /// Writes the plan with the cursor, then lets it be seen.
     fn carry_out(&self, repo: &str, cursor: ChangeId, mut plan: Plan<'_>) -> Result<BTreeSet<Digest>, CacheError> {
         put_cursor(&mut plan.batch, repo, cursor);
+        let moved = std::mem::take(&mut plan.moved);
+        for bucket in &moved {
+            seen::forget(&mut plan.batch, repo, *bucket);
+        }
+        // Before it can be read: a comparison that began earlier does not count for these.
+        self.moved.note(moved, cursor);
         let released = self.write_plan(plan)?;
         self.set_cursor(repo, cursor);
         Ok(released)
     }
 
     pub(super) fn write_plan(&self, plan: Plan<'_>) -> Result<BTreeSet<Digest>, CacheError> {
-        let Plan { mut batch, tombstones, eras, touched, released, refused: _ } = plan;
+        let Plan { mut batch, tombstones, eras, touched, released, refused: _, moved: _ } = plan;
         tombstones.put(&mut batch);
         if eras != self.eras.state() {
             eras.put(&mut batch);
@@ -193,6 +204,11 @@ impl Store {
     /// Adds to the plan what a change does.
     pub(super) fn enact(&self, repo: &str, change: &Change, plan: &mut Plan<'_>) -> Result<(), CacheError> {
         let module = change.module_id.as_str();
+        match change.kind {
+            Kind::Version | Kind::Module => drop(plan.moved.insert(seen::bucket_of(module))),
+            Kind::All => plan.moved.extend(0..=u8::MAX),
+            Kind::List | Kind::Latest | Kind::Query => {}
+        }
         let stale = |mutables| Touched { mutables, drops: false };
         let touched = match effect(change) {
             Effect::Appears(version) => {

@@ -32,6 +32,7 @@ mod lookup;
 mod memory;
 mod repair;
 mod scrub;
+mod seen;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -256,14 +257,31 @@ impl Cache {
 
     /// Brings what is held of some modules into line with what the center's manifest lists of them. Blocks.
     ///
+    /// `as_of` was the cursor when the manifest's lines were asked for: what was applied since then may be newer than they are.
     /// `None`: the changes up to `head` are not all applied yet, and nothing was compared.
     pub(crate) fn repair(
         &self,
         repo: &str,
-        head: ChangeId,
+        (head, as_of): (ChangeId, ChangeId),
         listed: &BTreeMap<String, Listed>,
     ) -> Result<Option<Repaired>, CacheError> {
-        self.store.repair(repo, head, listed)
+        self.store.repair(repo, (head, as_of), listed)
+    }
+
+    /// The digest that each bucket of the manifest had when it was compared; none where it must be compared again. Blocks.
+    pub(crate) fn seen(&self, repo: &str) -> Result<Vec<Option<Digest>>, CacheError> {
+        self.store.seen(repo)
+    }
+
+    /// Notes that a bucket, which was asked for when `as_of` was the cursor, was compared. Blocks.
+    pub(crate) fn note_seen(
+        &self,
+        repo: &str,
+        bucket: usize,
+        digest: &Digest,
+        as_of: ChangeId,
+    ) -> Result<(), CacheError> {
+        self.store.note_seen(repo, bucket, digest, as_of)
     }
 
     /// Changes arrive: for `period` from now they may be trusted to, unless this is said anew; zero: they do not. While they are not

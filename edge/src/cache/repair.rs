@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use shared::change::{Change, ChangeId, EventType, Kind, anything_changed};
 use shared::module::pseudo::is_pseudo_version;
+use shared::module::semver;
 
 use super::CacheError;
 use super::entry::{EntryBody, Row};
@@ -42,7 +43,7 @@ impl Store {
     pub(super) fn repair(
         &self,
         repo: &str,
-        head: ChangeId,
+        (head, as_of): (ChangeId, ChangeId),
         listed: &BTreeMap<String, Listed>,
     ) -> Result<Option<Repaired>, CacheError> {
         let mut repaired = Repaired::default();
@@ -56,18 +57,27 @@ impl Store {
             let mut missed = Vec::new();
             for (module, listed) in listed {
                 for version in &listed.removed {
-                    if !tombstone::stands(&self.index, (repo, module, version))? {
-                        repaired.removed += 1;
+                    let at = (repo, module.as_str(), version.as_str());
+                    // What this edge has applied since may be newer than the line.
+                    let is_newer = tombstone::changed_since(&self.index, at, as_of)?;
+                    if !is_newer && !tombstone::stands(&self.index, at)? {
+                        // Where nothing is held of it, nothing was served: it is noted, and was not missed.
+                        let mut entries =
+                            self.index.scan(Family::Entries, &key::version_prefix(module, repo, Some(version)));
+                        repaired.removed += usize::from(entries.next().transpose()?.is_some());
                         missed.push(change(cursor, repo, module, EventType::Delete, Kind::Version, Some(version)));
                     }
                 }
                 for version in &listed.versions {
-                    if tombstone::stands(&self.index, (repo, module, version))? {
+                    let at = (repo, module.as_str(), version.as_str());
+                    if tombstone::stands(&self.index, at)? && !tombstone::changed_since(&self.index, at, as_of)? {
                         repaired.restored += 1;
                         missed.push(change(cursor, repo, module, EventType::Create, Kind::Version, Some(version)));
                     }
                 }
-                if self.list_lacks(repo, module, &listed.versions)? {
+                if self.list_lacks(repo, module, &listed.versions)?
+                    || self.latest_is_older(repo, module, &listed.versions)?
+                {
                     repaired.lists += 1;
                     missed.push(change(cursor, repo, module, EventType::Update, Kind::Module, None));
                 }
@@ -85,6 +95,26 @@ impl Store {
         Ok(Some(repaired))
     }
 
+    /// Whether a latest version that is held, and not stale already, is older than one that the center holds.
+    fn latest_is_older(&self, repo: &str, module: &str, versions: &BTreeSet<String>) -> Result<bool, CacheError> {
+        #[derive(serde::Deserialize)]
+        struct Latest {
+            #[serde(rename = "Version")]
+            version: String,
+        }
+        let value = self.index.get(Family::Entries, &key::latest_key(module, repo))?;
+        let Some(row) = value.and_then(|value| Row::decode(&value)).filter(|row| !row.stale) else {
+            return Ok(false);
+        };
+        let Body::Whole(EntryBody::Memory(body)) = self.body(&row)? else {
+            return Ok(false);
+        };
+        let Ok(Latest { version: latest }) = serde_json::from_slice(&body) else {
+            return Ok(false);
+        };
+        Ok(versions.iter().any(|version| is_later(version, &latest)))
+    }
+
     /// Whether a list that is held, and not stale already, lacks a version that the center holds.
     fn list_lacks(&self, repo: &str, module: &str, versions: &BTreeSet<String>) -> Result<bool, CacheError> {
         let value = self.index.get(Family::Entries, &key::list_key(module, repo))?;
@@ -97,6 +127,12 @@ impl Store {
         let known: BTreeSet<&[u8]> = list.split(|byte| *byte == b'\n').collect();
         Ok(versions.iter().any(|version| !is_pseudo_version(version) && !known.contains(version.as_bytes())))
     }
+}
+
+/// Whether the `go` command takes this version for the latest one rather than the other: releases before others.
+fn is_later(version: &str, than: &str) -> bool {
+    let rank = |version: &str| semver::prerelease(version).is_empty();
+    rank(version).cmp(&rank(than)).then_with(|| semver::compare(version, than)).is_gt()
 }
 
 fn change(

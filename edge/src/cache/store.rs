@@ -22,6 +22,7 @@ use super::heat::Heat;
 use super::index::{self, Batch, Blob, Family, Index};
 use super::memory::Memory;
 use super::scrub::Scrub;
+use super::seen::Moved;
 use super::verified::Verified;
 use super::{CacheConfig, CacheError, Stats};
 
@@ -45,6 +46,7 @@ pub(super) struct Store {
     pub(super) verified: Verified,
     pub(super) signal: Arc<Signal>,
     pub(super) scrub: Scrub,
+    pub(super) moved: Moved,
     pub(super) disk_bytes_max: AtomicU64,
     pub(super) disk_bytes: AtomicU64,
     pub(super) disk_objects: AtomicU64,
@@ -98,6 +100,7 @@ impl Store {
             verified: Verified::default(),
             signal: Arc::default(),
             scrub: Scrub::default(),
+            moved: Moved::default(),
             disk_bytes_max: AtomicU64::new(disk_bytes_max),
             disk_bytes: AtomicU64::new(bytes),
             disk_objects: AtomicU64::new(objects),

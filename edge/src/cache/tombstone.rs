@@ -55,6 +55,12 @@ pub(super) fn stands(index: &Index, version: (&str, &str, &str)) -> Result<bool,
     Ok(over(index, version)?.stands())
 }
 
+/// Whether a removal or a restoration of a version was applied that is newer than `since`.
+pub(super) fn changed_since(index: &Index, version: (&str, &str, &str), since: ChangeId) -> Result<bool, CacheError> {
+    let whole = over(index, version)?;
+    Ok(whole.removed.max(whole.restored).is_some_and(|last| last > since))
+}
+
 /// All that lies over a version: its own record, its module's, its repository's.
 fn over(index: &Index, (repo, module, version): (&str, &str, &str)) -> Result<Tombstone, CacheError> {
     let records = [

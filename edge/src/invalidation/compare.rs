@@ -1,7 +1,7 @@
 //! The regular comparison with the center's manifest: whatever happened to a change, its outcome is found within minutes.
 //!
-//! Only buckets whose digest is another one than at the last comparison are read. A bucket moves with every change in it, so a
-//! quiet night costs one small answer each time; after a start, every bucket is read once.
+//! Only buckets whose digest is another one than at their last comparison are read, and those in which a version changed here since.
+//! A quiet night costs one small answer each time, also over a restart; every bucket is read once in an edge's life.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,21 +10,20 @@ use shared::change::ChangeId;
 use shared::digest::Digest;
 
 use super::SourceError;
-use super::reconcile::{Manifest, get, listed, manifest};
+use super::reconcile::{get, listed, manifest};
 use crate::app::App;
-use crate::cache::Repaired;
+use crate::cache::{Cache, CacheError, Repaired};
 
 /// How long the follower may take to come up to the manifest's head, before the comparison is put off to the next time.
 const CATCH_UP: Duration = Duration::from_secs(30);
 
 /// Compares again and again, until dropped.
 pub(super) async fn regularly(app: Arc<App>) {
-    let mut seen = Vec::new();
     loop {
         // Jittered, so that the edges of a company do not all ask at once.
         let period = app.config().sync.reconcile.get();
         tokio::time::sleep(period.mul_f64(0.8 + 0.4 * rand::random::<f64>())).await;
-        match compare(&app, &mut seen).await {
+        match compare(&app).await {
             Ok(repaired) if repaired == Repaired::default() => tracing::debug!("as the center's manifest says"),
             Ok(Repaired { removed, restored, lists }) => {
                 tracing::warn!(removed, restored, lists, "changes had been missed: repaired from the manifest");
@@ -35,21 +34,21 @@ pub(super) async fn regularly(app: Arc<App>) {
     }
 }
 
-async fn compare(app: &Arc<App>, seen: &mut Vec<Digest>) -> Result<Repaired, SourceError> {
+async fn compare(app: &Arc<App>) -> Result<Repaired, SourceError> {
     let manifest = manifest(app).await?;
     applied_up_to(app, manifest.head).await?;
-    let mut sum = Repaired::default();
-    let empty = Digest::of(b"");
-    for (number, digest) in manifest.buckets.iter().enumerate() {
-        if seen.get(number) == Some(digest) || (seen.is_empty() && *digest == empty) {
+    let repo = app.config().repository.clone();
+    let seen = on_disk(app, move |cache| cache.seen(&repo)).await?;
+    let (mut sum, empty) = (Repaired::default(), Digest::of(b""));
+    for (bucket, digest) in manifest.buckets.iter().enumerate() {
+        if seen.get(bucket) == Some(&Some(*digest)) || *digest == empty {
             continue;
         }
-        let repaired = repair(app, &manifest, &get(app, &format!("manifest/{number}")).await?).await?;
+        let repaired = repair(app, manifest.head, bucket, *digest).await?;
         sum.removed += repaired.removed;
         sum.restored += repaired.restored;
         sum.lists += repaired.lists;
     }
-    *seen = manifest.buckets;
     let counted = [("removed", sum.removed), ("restored", sum.restored), ("list", sum.lists)];
     for (what, count) in counted {
         app.metrics.sync.repairs.with_label_values(&[what]).inc_by(count as u64);
@@ -73,13 +72,25 @@ async fn applied_up_to(app: &Arc<App>, head: ChangeId) -> Result<(), SourceError
     }
 }
 
-async fn repair(app: &Arc<App>, manifest: &Manifest, lines: &str) -> Result<Repaired, SourceError> {
-    let (listed, head) = (listed(lines), manifest.head);
+/// Compares one bucket and notes that it was compared.
+async fn repair(app: &Arc<App>, head: ChangeId, bucket: usize, digest: Digest) -> Result<Repaired, SourceError> {
     let repo = app.config().repository.clone();
-    let repaired = app
-        .with_cache(move |cache| cache.repair(&repo, head, &listed))
+    let as_of = app.cache.cursor(&repo);
+    let listed = listed(&get(app, &format!("manifest/{bucket}")).await?);
+    let repaired = on_disk(app, move |cache| {
+        let repaired = cache.repair(&repo, (head, as_of), &listed)?;
+        cache.note_seen(&repo, bucket, &digest, as_of)?;
+        Ok(repaired)
+    });
+    repaired.await?.ok_or_else(|| SourceError("the log moved back while it was compared".to_owned()))
+}
+
+async fn on_disk<T: Send + 'static>(
+    app: &Arc<App>,
+    work: impl FnOnce(&Cache) -> Result<T, CacheError> + Send + 'static,
+) -> Result<T, SourceError> {
+    app.with_cache(work)
         .await
-        .map_err(|error| SourceError(format!("repairing: {error}")))?
-        .map_err(|error| SourceError(format!("repairing: {error}")))?;
-    repaired.ok_or_else(|| SourceError("the log moved back while it was compared".to_owned()))
+        .map_err(|error| SourceError(format!("comparing: {error}")))?
+        .map_err(|error| SourceError(format!("comparing: {error}")))
 }

@@ -15,7 +15,7 @@ use shared::sync::SourceError;
 
 use super::feed::read_text;
 use crate::app::App;
-use crate::cache::Listed;
+use crate::cache::{Cache, CacheError, Listed};
 
 /// How long the center may take over a manifest: it may have to compute it.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -35,9 +35,18 @@ pub(super) struct Manifest {
 pub(super) async fn reconcile(app: &Arc<App>) -> Result<ChangeId, SourceError> {
     let manifest = manifest(app).await?;
     let removed = tombstones(app, &manifest).await?;
-    let count = removed.len();
-    let (repo, head) = (app.config().repository.clone(), manifest.head);
-    app.with_cache(move |cache| cache.reset_after_gap(&repo, head, &removed))
+    let count = removed.as_ref().map_or(0, Vec::len);
+    let (repo, head, buckets) = (app.config().repository.clone(), manifest.head, manifest.buckets);
+    let reset = move |cache: &Cache| {
+        cache.reset_after_gap(&repo, head, removed.as_deref().unwrap_or_default())?;
+        if removed.is_some() {
+            // All of it was read: nothing of it need be compared again until it moves.
+            let mut buckets = buckets.iter().enumerate();
+            buckets.try_for_each(|(bucket, digest)| cache.note_seen(&repo, bucket, digest, head))?;
+        }
+        Ok::<_, CacheError>(())
+    };
+    app.with_cache(reset)
         .await
         .map_err(|error| SourceError(format!("reconciling: {error}")))?
         .map_err(|error| SourceError(format!("reconciling: {error}")))?;
@@ -46,11 +55,12 @@ pub(super) async fn reconcile(app: &Arc<App>) -> Result<ChangeId, SourceError> {
     Ok(head)
 }
 
-/// The removals in every bucket that holds anything.
-async fn tombstones(app: &Arc<App>, manifest: &Manifest) -> Result<Vec<Change>, SourceError> {
-    let nothing_held = app.cache.stats().disk_objects == 0;
-    if nothing_held {
-        return Ok(Vec::new());
+/// The removals in every bucket that holds anything; none where they were not asked for: an edge that starts with nothing has
+/// nothing that could have been removed.
+async fn tombstones(app: &Arc<App>, manifest: &Manifest) -> Result<Option<Vec<Change>>, SourceError> {
+    let is_new = app.cache.cursor(&app.config().repository) == ChangeId::ZERO;
+    if is_new && app.cache.stats().disk_objects == 0 {
+        return Ok(None);
     }
     let empty = Digest::of(b"");
     let mut removed = Vec::new();
@@ -60,7 +70,7 @@ async fn tombstones(app: &Arc<App>, manifest: &Manifest) -> Result<Vec<Change>, 
             removed.extend(removals(&lines, &app.config().repository, manifest.head));
         }
     }
-    Ok(removed)
+    Ok(Some(removed))
 }
 
 fn removals(lines: &str, repo: &str, head: ChangeId) -> Vec<Change> {

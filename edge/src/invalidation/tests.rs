@@ -321,3 +321,37 @@ async fn a_removal_that_no_change_told_of_is_found_in_the_manifest() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_no_change_told_of_is_found_and_what_stands_still_is_not_read_again() {
+    let center = Center::start().await;
+    center.reply_api("manifest", manifest(id(3)));
+    center.reply_api("changes", String::new());
+    let edge = TestEdge::start(&center, |config| config.sync.reconcile = shared::config::Period::secs(1));
+    until(&edge, "begins", |report| report["cursor"] == "7-3").await;
+    center.reply(LIST, Reply::right("v1.0.0\n", Proof::Header));
+    edge.get(LIST).await;
+    assert_eq!(edge.get(LIST).await.x_cache(), "HIT");
+    center.reply(LIST, Reply::right("v1.0.0\nv1.1.0\n", Proof::Header));
+    let line = format!("zip example.com/a v1.1.0 {}\n", "1".repeat(64));
+    let bucket = Digest::of(b"example.com/a").as_bytes()[0];
+    let mut buckets = vec![Digest::of(b""); 256];
+    buckets[usize::from(bucket)] = Digest::of(line.as_bytes());
+    center.reply_api(&format!("manifest/{bucket}"), line);
+    center.reply_api(
+        "manifest",
+        serde_json::json!({ "head": id(3), "root": buckets[0], "buckets": buckets }).to_string(),
+    );
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while edge.get(LIST).await.text() != "v1.0.0\nv1.1.0\n" {
+        assert!(Instant::now() < deadline, "the version is found");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let compared = center.api_gets("manifest");
+    while center.api_gets("manifest") < compared + 3 {
+        assert!(Instant::now() < deadline, "it is compared again and again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let read = |bucket: usize| center.api_gets(&format!("manifest/{bucket}"));
+    assert_eq!((0..256).map(read).sum::<usize>(), 1, "one bucket moved, once");
+}

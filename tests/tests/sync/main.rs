@@ -8,4 +8,5 @@ mod prewarm;
 mod redis_faults;
 mod redis_ways;
 mod relay;
+mod restored;
 mod scene;

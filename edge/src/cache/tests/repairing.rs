@@ -25,7 +25,7 @@ fn rig() -> Rig {
 }
 
 fn repair(rig: &Rig, seq: u64, listed: &BTreeMap<String, Listed>) -> Option<Repaired> {
-    rig.store.repair(REPO, id(seq), listed).unwrap()
+    rig.store.repair(REPO, (id(seq), id(seq)), listed).unwrap()
 }
 
 #[test]
@@ -78,4 +78,61 @@ fn a_later_change_beats_a_repair() {
     repair(&rig, 3, &listed(&[], &["v1.0.0"])).unwrap();
     rig.apply(&[change(4, EventType::Create, Kind::Version, Some("v1.0.0"))]);
     rig.commit(ZIP, b"zip").unwrap();
+}
+
+#[test]
+fn a_line_that_is_older_than_what_was_applied_mends_nothing() {
+    let rig = rig();
+    // Asked for at 3; before the answer is compared, the version goes, and in the other case comes back.
+    rig.apply(&[deleted(4, "v1.0.0"), change(5, EventType::Update, Kind::Module, None)]);
+    let there = listed(&["v1.0.0"], &[]);
+    assert_eq!(rig.store.repair(REPO, (id(3), id(3)), &there).unwrap(), Some(Repaired::default()));
+    assert!(rig.store.is_removed(&key(ZIP)).unwrap());
+    rig.apply(&[created(6, "v1.0.0"), change(7, EventType::Update, Kind::Module, None)]);
+    rig.commit(ZIP, b"zip").unwrap();
+    let gone = listed(&[], &["v1.0.0"]);
+    assert_eq!(rig.store.repair(REPO, (id(5), id(5)), &gone).unwrap(), Some(Repaired::default()));
+    assert!(rig.disk(ZIP).is_some());
+    assert_eq!(rig.store.repair(REPO, (id(7), id(7)), &gone).unwrap().unwrap().removed, 1);
+}
+
+#[test]
+fn a_removal_of_what_nobody_had_is_noted_and_was_not_missed() {
+    let rig = rig();
+    assert_eq!(repair(&rig, 3, &listed(&[], &["v1.0.0"])), Some(Repaired::default()));
+    assert!(rig.store.is_removed(&key(ZIP)).unwrap());
+}
+
+#[test]
+fn a_latest_version_that_is_not_the_latest_is_asked_for_again() {
+    const LATEST: &str = "example.com/a/@latest";
+    let rig = rig();
+    rig.commit(LATEST, br#"{"Version":"v1.1.0"}"#).unwrap();
+    let pseudo = "v1.2.0-0.20250101000000-abcdefabcdef";
+    assert_eq!(repair(&rig, 3, &listed(&["v1.0.0", "v1.1.0", "v1.2.0-rc.1", pseudo], &[])), Some(Repaired::default()));
+    assert_eq!(rig.disk(LATEST).unwrap().1, Freshness::Fresh);
+    assert_eq!(repair(&rig, 3, &listed(&["v1.2.0"], &[])).unwrap().lists, 1);
+    assert_eq!(rig.disk(LATEST).unwrap().1, Freshness::StaleIfError);
+}
+
+#[test]
+fn a_bucket_counts_as_compared_until_a_version_in_it_changes() {
+    let rig = rig();
+    let bucket = usize::from(super::super::seen::bucket_of("example.com/a"));
+    let digest = shared::digest::Digest::of(b"lines");
+    let seen = |rig: &Rig| rig.store.seen(REPO).unwrap()[bucket];
+    assert_eq!(seen(&rig), None);
+    rig.store.note_seen(REPO, bucket, &digest, id(3)).unwrap();
+    let rig = rig.reopened();
+    assert_eq!(seen(&rig), Some(digest));
+    rig.apply(&[change(4, EventType::Update, Kind::List, None)]);
+    assert_eq!(seen(&rig), Some(digest));
+    rig.apply(&[created(5, "v1.1.0")]);
+    assert_eq!(seen(&rig), None);
+    // It was asked for before that change: how it stood then says nothing of it.
+    rig.store.note_seen(REPO, bucket, &digest, id(4)).unwrap();
+    assert_eq!(seen(&rig), None);
+    rig.store.note_seen(REPO, bucket, &digest, id(5)).unwrap();
+    rig.store.reset_after_gap(REPO, id(9), &[]).unwrap();
+    assert_eq!(seen(&rig), None);
 }

@@ -360,8 +360,8 @@ impl World {
     async fn until(&self, what: &str, limit: Duration, differs: impl Fn(&Edge) -> Option<String>) {
         let begun = Instant::now();
         loop {
-            let edges = self.edges.iter().enumerate();
-            let different = edges.filter_map(|(number, seat)| Some((number, differs(&seat.edge)?))).next();
+            let mut edges = self.edges.iter().enumerate();
+            let different = edges.find_map(|(number, seat)| Some((number, differs(&seat.edge)?)));
             let Some((number, how)) = different else { return };
             if begun.elapsed() >= limit {
                 self.diary.fail(&format!("{what} is not there after {limit:?}: {}: {how}", name(number)));

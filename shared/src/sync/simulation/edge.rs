@@ -127,8 +127,8 @@ impl Edge {
         };
         let mut state = self.lock();
         let overtaken = state.touched.get(&module).copied() != ticket || state.resets != resets;
-        let stale = overtaken || (head < cursor && head.epoch == cursor.epoch);
-        state.disk.lists.insert(module, Stored { list: list.clone(), at: Instant::now(), stale });
+        let is_old = overtaken || (head < cursor && head.epoch == cursor.epoch);
+        state.disk.lists.insert(module, Stored { list: list.clone(), at: Instant::now(), stale: is_old });
         (list, false)
     }
 

@@ -14,6 +14,7 @@ mod process;
 mod stream;
 mod watched;
 
+use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -102,11 +103,10 @@ fn any_faults_end_in_agreement() {
     let first = repeated.unwrap_or_else(rand::random);
     let count = if repeated.is_some() { 1 } else { number("MODTIER_SIMULATIONS").unwrap_or(500) };
     println!("simulations: MODTIER_SEED={first} and the {} after it", count - 1);
-    let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
-    let share =
-        |thread: u64| (thread..count).step_by(threads as usize).map(|number| one(first.wrapping_add(number))).sum();
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let share = |thread: u64| (thread..count).step_by(threads).map(|number| one(first.wrapping_add(number))).sum();
     let judged: u64 = std::thread::scope(|scope| {
-        let shares: Vec<_> = (0..threads).map(|thread| scope.spawn(move || -> u64 { share(thread) })).collect();
+        let shares: Vec<_> = (0..threads as u64).map(|thread| scope.spawn(move || -> u64 { share(thread) })).collect();
         shares.into_iter().map(|share| share.join().expect("a seed failed, as it has said")).sum()
     });
     println!("{judged} answers judged");

@@ -56,7 +56,7 @@ pub(super) struct Data {
 
 #[derive(Default, Clone)]
 struct Entries {
-    entries: BTreeMap<ChangeId, Change>,
+    kept: BTreeMap<ChangeId, Change>,
     last: ChangeId,
     groups: BTreeMap<String, Group>,
 }
@@ -116,8 +116,8 @@ impl Redis {
     /// Removes all entries but the newest.
     pub(super) fn trim(&self, kept: usize) {
         if let Some(stream) = &mut self.lock().stream {
-            while stream.entries.len() > kept {
-                stream.entries.pop_first();
+            while stream.kept.len() > kept {
+                stream.kept.pop_first();
             }
         }
     }
@@ -248,7 +248,7 @@ pub(super) struct Reader {
 /// Takes what comes next; none to wait for it.
 fn deliver(stream: &mut Entries, group: &str) -> Option<Vec<Change>> {
     let group = stream.groups.get_mut(group)?;
-    let next = stream.entries.range(group.last.next()..).take(COUNT);
+    let next = stream.kept.range(group.last.next()..).take(COUNT);
     let next: Vec<_> = next.map(|(_, change)| change.clone()).collect();
     group.last = next.last().map_or(group.last, |change| change.id);
     group.pending.extend(next.iter().map(|change| change.id));
@@ -296,7 +296,7 @@ impl StreamReader for Reader {
                 let stream = data.stream.as_ref()?;
                 let pending = &stream.groups.get(&group)?.pending;
                 // What was trimmed away has an id and nothing else.
-                let change = |id: &ChangeId| (*id, stream.entries.get(id).cloned());
+                let change = |id: &ChangeId| (*id, stream.kept.get(id).cloned());
                 Some(pending.iter().take(COUNT).map(change).collect::<Vec<_>>())
             });
             match pending.await.map_err(SourceError)? {
@@ -418,7 +418,7 @@ impl StreamWriter for Writer {
                 } else {
                     added.published += 1;
                     stream.last = change.id;
-                    stream.entries.insert(change.id, change);
+                    stream.kept.insert(change.id, change);
                 }
             }
             added
@@ -440,15 +440,15 @@ impl StreamWriter for Writer {
     }
 
     async fn first_younger(&mut self, _: Duration) -> Result<Option<ChangeId>, WriteError> {
-        self.call(|data| data.stream.as_ref().and_then(|stream| stream.entries.keys().next().copied())).await
+        self.call(|data| data.stream.as_ref().and_then(|stream| stream.kept.keys().next().copied())).await
     }
 
     async fn trim(&mut self, fence: &Fence, first_kept: ChangeId) -> Result<u64, WriteError> {
         let trimming = self.guarded(fence, move |data| {
             let Some(stream) = &mut data.stream else { return 0 };
-            let before = stream.entries.len();
-            stream.entries = stream.entries.split_off(&first_kept);
-            (before - stream.entries.len()) as u64
+            let before = stream.kept.len();
+            stream.kept = stream.kept.split_off(&first_kept);
+            (before - stream.kept.len()) as u64
         });
         trimming.await
     }

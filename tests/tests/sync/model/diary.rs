@@ -15,7 +15,7 @@ impl Diary {
         Self { seed, begun: Instant::now(), entries: Mutex::default() }
     }
 
-    pub(crate) fn note(&self, what: String) {
+    pub(crate) fn note(&self, what: &str) {
         let entry = format!("{:7.3} s  {what}", self.begun.elapsed().as_secs_f64());
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
     }

@@ -59,7 +59,7 @@ async fn run(seed: u64) {
         .edge_env("MODTIER_EDGE_PROBES_INTERVAL", "500ms")
         .edge_env("MODTIER_EDGE_BREAKER_OPEN", "500ms")
         .edge_env("MODTIER_EDGE_BREAKER_OPEN_MAX", "1s");
-    diary.note(format!("{edges} edges, compared with the manifest every {reconcile}"));
+    diary.note(&format!("{edges} edges, compared with the manifest every {reconcile}"));
     let fleet = Fleet::start(builder, edges, 2).await;
     let truth = Arc::new(Truth::default());
     let judge = Arc::new(Judge::new(Arc::clone(&truth), edges));
@@ -72,13 +72,13 @@ async fn run(seed: u64) {
     }
     driver.mend().await;
     calm::views_agree(driver.fleet(), driver.truth()).await;
-    driver.diary().note("the views agree".to_owned());
+    driver.diary().note("the views agree");
     driver.perform(Fault::Publish(0)).await;
     calm::views_agree(driver.fleet(), driver.truth()).await;
     clients.end().await;
     judge.assert_content();
     assert!(judge.answers() > 100, "the clients had {} answers: the test has shown nothing", judge.answers());
-    driver.diary().note(format!("{} answers judged", judge.answers()));
+    driver.diary().note(&format!("{} answers judged", judge.answers()));
 }
 
 /// How long what is expected may take at most: the machine may be compiling beside.

@@ -113,7 +113,7 @@ impl Driver {
             self.come_back(due).await;
         }
         let fault = self.draw();
-        self.diary.note(format!("{fault:?}"));
+        self.diary.note(&format!("{fault:?}"));
         match fault {
             Fault::Pause(server) | Fault::Kill(server, _) if self.away.iter().any(|away| away.server == server) => {}
             Fault::Pause(server) => {
@@ -133,7 +133,7 @@ impl Driver {
 
     /// Everybody returns.
     pub(crate) async fn mend(&mut self) {
-        self.diary.note("mended".to_owned());
+        self.diary.note("mended");
         while !self.away.is_empty() {
             self.come_back(0).await;
         }
@@ -263,7 +263,7 @@ impl Driver {
 
     async fn come_back(&mut self, place: usize) {
         let Away { server, back, .. } = self.away.remove(place);
-        self.diary.note(format!("back: {server:?} {back:?}"));
+        self.diary.note(&format!("back: {server:?} {back:?}"));
         match (server, back) {
             (_, None) => self.process(server).signal("CONT"),
             (Server::Edge(edge), Some(back)) => self.revive(edge, back).await,
