@@ -58,6 +58,7 @@ pub(crate) struct App {
     pub(crate) via: Via,
     /// True once a stop was asked for: long polls end, `/readyz` says so.
     pub(crate) stopping: Arc<watch::Sender<bool>>,
+    reading_issued: tokio::sync::Mutex<()>,
 }
 
 impl App {
@@ -135,6 +136,7 @@ impl App {
             indexer,
             via,
             stopping,
+            reading_issued: tokio::sync::Mutex::default(),
         });
         app.read_issued().await?;
         app.indexer.follow(&app);
@@ -155,6 +157,8 @@ impl App {
 
     /// Takes over which tokens were issued, here or at another replica.
     pub(crate) async fn read_issued(&self) -> Result<(), StoreError> {
+        // One after another: what was read earlier must not come later.
+        let _turn = self.reading_issued.lock().await;
         self.access.set_issued(Arc::new(self.store.tokens().await?));
         Ok(())
     }

@@ -93,11 +93,8 @@ impl Live {
         Ok(outcome)
     }
 
-    /// Takes over which tokens other replicas issue and revoke, where there may be others.
+    /// Takes over which tokens were issued and revoked, by other replicas or while the settings changed.
     pub(crate) async fn follow_tokens(&self) {
-        if !self.now.load().config.storage.is_shared() {
-            return std::future::pending().await;
-        }
         loop {
             tokio::time::sleep(TOKENS_PAUSE).await;
             if let Err(error) = self.app().read_issued().await {

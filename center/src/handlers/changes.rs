@@ -81,6 +81,14 @@ impl Asked {
 async fn follow(app: &App, log: &ChangeLog, asked: &Asked) -> Result<(Vec<Change>, ChangeId), Failure> {
     // Subscribed before reading: a record that is committed in between wakes the wait.
     let mut head = log.watch();
+    // Beyond what is known here may be what another replica has committed a moment ago, and told the reader.
+    let known = log.head();
+    if asked.after.epoch == known.epoch
+        && asked.after > known
+        && let Err(error) = app.store.refresh().await
+    {
+        tracing::debug!(%error, "the changes of other replicas cannot be seen");
+    }
     let changes = read_after(log, asked).await?;
     if !changes.is_empty() || asked.wait.is_zero() {
         return Ok((changes, log.head()));

@@ -73,7 +73,10 @@ pub(crate) async fn revoke(
     headers: HeaderMap,
 ) -> Result<StatusCode, Failure> {
     let identity = authorize(&app, &headers, Grant::Admin, Place::Everywhere)?;
-    if !app.store.remove_token(&name).await? {
+    let removed = app.store.remove_token(&name).await;
+    // Whatever became of it: what is known here is what is there.
+    app.read_issued().await?;
+    if !removed? {
         let is_filed = app.access.filed().iter().any(|entry| entry.name == name);
         return Err(if is_filed {
             RepoError::Conflict(format!("the token {name:?} is one of access.tokens_file: remove it there")).into()
@@ -81,7 +84,6 @@ pub(crate) async fn revoke(
             RepoError::NotFound(format!("there is no token {name:?}")).into()
         });
     }
-    app.read_issued().await?;
     app.note(&identity, "revoke token", ("", &name, "")).await;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -94,8 +94,12 @@ impl Owners {
         self.nearest(module.as_str(), |owners| owners.first().map(|(name, _)| (*name).to_owned()))
     }
 
-    /// The owner that keeps a path from being published to another repository: by its patterns, not by what is there.
+    /// The owner that keeps a path from being published to another repository: by its patterns, or because the very path was
+    /// published there, and not here.
     pub(super) fn keeps_from(&self, repository: &str, module: &ModulePath) -> Option<String> {
+        if let Some(other) = self.published_elsewhere(repository, module) {
+            return Some(other);
+        }
         self.nearest(module.as_str(), |owners| {
             let may_take = |(name, claim): &(&str, &Claim)| match &claim.holder {
                 Holder::Own | Holder::Open => *name == repository || !claim.patterns.matches(module.as_str()),
@@ -104,6 +108,15 @@ impl Owners {
             let is_kept = !owners.is_empty() && !owners.iter().any(may_take);
             is_kept.then(|| owners[0].0.to_owned())
         })
+    }
+
+    /// The repository that has a path which this one has not.
+    fn published_elsewhere(&self, repository: &str, module: &ModulePath) -> Option<String> {
+        let published = self.published.read();
+        let is_here = published.get(repository).is_some_and(|modules| modules.contains(module.as_str()));
+        let mut others =
+            published.iter().filter(|(name, modules)| *name != repository && modules.contains(module.as_str()));
+        if is_here { None } else { others.next().map(|(name, _)| name.clone()) }
     }
 
     /// Whether a local or remote repository may answer for a path: an owned one only if it owns it.

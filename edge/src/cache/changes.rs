@@ -200,18 +200,24 @@ impl Store {
         }
         // Before it can be read: a comparison that began earlier does not count for these.
         self.moved.note(moved, cursor);
-        let released = self.write_plan(plan)?;
-        self.set_cursor(repo, cursor);
-        Ok(released)
+        self.write_plan_at(plan, Some((repo, cursor)))
     }
 
     pub(super) fn write_plan(&self, plan: Plan<'_>) -> Result<BTreeSet<Digest>, CacheError> {
+        self.write_plan_at(plan, None)
+    }
+
+    fn write_plan_at(&self, plan: Plan<'_>, at: Option<(&str, ChangeId)>) -> Result<BTreeSet<Digest>, CacheError> {
         let Plan { mut batch, tombstones, eras, touched, released, refused: _, moved: _ } = plan;
         tombstones.put(&mut batch);
         if eras != self.eras.state() {
             eras.put(&mut batch);
         }
         batch.write()?;
+        // First of all: a fill that begins in between asks for at least this, so what lacks the change is not taken for fresh.
+        if let Some((repo, cursor)) = at {
+            self.set_cursor(repo, cursor);
+        }
         self.eras.set(eras);
         for (module_hash, touched) in touched {
             self.generations.bump(module_hash, touched);

@@ -95,6 +95,11 @@ impl Store {
         Ok(Some(repaired))
     }
 
+    /// Whether nothing has made it stale yet, neither by itself nor with all others.
+    fn counts_as_fresh(&self, row: &Row) -> bool {
+        !row.stale && row.era >= self.eras.state().stale_before
+    }
+
     /// Whether a latest version that is held, and not stale already, is older than one that the center holds.
     fn latest_is_older(&self, repo: &str, module: &str, versions: &BTreeSet<String>) -> Result<bool, CacheError> {
         #[derive(serde::Deserialize)]
@@ -103,7 +108,7 @@ impl Store {
             version: String,
         }
         let value = self.index.get(Family::Entries, &key::latest_key(module, repo))?;
-        let Some(row) = value.and_then(|value| Row::decode(&value)).filter(|row| !row.stale) else {
+        let Some(row) = value.and_then(|value| Row::decode(&value)).filter(|row| self.counts_as_fresh(row)) else {
             return Ok(false);
         };
         let Body::Whole(EntryBody::Memory(body)) = self.body(&row)? else {
@@ -118,7 +123,7 @@ impl Store {
     /// Whether a list that is held, and not stale already, lacks a version that the center holds.
     fn list_lacks(&self, repo: &str, module: &str, versions: &BTreeSet<String>) -> Result<bool, CacheError> {
         let value = self.index.get(Family::Entries, &key::list_key(module, repo))?;
-        let Some(row) = value.and_then(|value| Row::decode(&value)).filter(|row| !row.stale) else {
+        let Some(row) = value.and_then(|value| Row::decode(&value)).filter(|row| self.counts_as_fresh(row)) else {
             return Ok(false);
         };
         let Body::Whole(EntryBody::Memory(list)) = self.body(&row)? else {

@@ -146,10 +146,12 @@ impl Store {
             return Ok(bodies_done);
         }
         for (key, value) in rows {
-            if place.family == Family::Blobs {
-                self.scrub_body(&key, &value)?;
-            } else {
-                self.scrub_entry(&key, &value)?;
+            let is_body = place.family == Family::Blobs;
+            let scrubbed = if is_body { self.scrub_body(&key, &value) } else { self.scrub_entry(&key, &value) };
+            if let Err(error) = scrubbed {
+                // A sector that cannot be read must not keep the walk from what lies behind it.
+                place.after = key.into();
+                return Err(error);
             }
             if !self.scrub_paced(ROW_BYTES) {
                 return Ok(true);

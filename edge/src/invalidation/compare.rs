@@ -19,11 +19,15 @@ const CATCH_UP: Duration = Duration::from_secs(30);
 
 /// Compares again and again, until dropped.
 pub(super) async fn regularly(app: Arc<App>) {
+    let mut has_failed = false;
     loop {
-        // Jittered, so that the edges of a company do not all ask at once.
+        // Jittered, so that the edges of a company do not all ask at once; with the time to catch up it is no more than the period.
         let period = app.config().sync.reconcile.get();
-        tokio::time::sleep(period.mul_f64(0.8 + 0.4 * rand::random::<f64>())).await;
-        match compare(&app).await {
+        let pause = if has_failed { period.min(CATCH_UP) } else { period };
+        tokio::time::sleep(pause.mul_f64(0.7 + 0.2 * rand::random::<f64>())).await;
+        let compared = compare(&app).await;
+        has_failed = compared.is_err();
+        match compared {
             Ok(repaired) if repaired == Repaired::default() => tracing::debug!("as the center's manifest says"),
             Ok(Repaired { removed, restored, lists }) => {
                 tracing::warn!(removed, restored, lists, "changes had been missed: repaired from the manifest");

@@ -4,28 +4,31 @@
 use std::time::Duration;
 
 use ::redis::{ConnectionAddr, ConnectionInfo, Value};
+use futures_util::future::select_ok;
 use tokio::time::timeout;
 
 use super::RedisError;
 use super::connection::{CONNECT, Connection, single, trouble};
 use super::settings::Identity;
 
-/// Connects to the master that the first of the Sentinels to know one names.
+/// Connects to the master that the first of the Sentinels to answer names.
 pub(super) async fn master(
     sentinels: &[ConnectionInfo],
     name: &str,
     identity: &Identity,
     answer: Duration,
 ) -> Result<Connection, RedisError> {
-    let mut failed = RedisError("there are no Sentinels".into());
-    for sentinel in sentinels {
-        let asked = timeout(CONNECT + CONNECT, through(sentinel, name, identity, answer)).await;
-        match asked.unwrap_or_else(|_| Err(RedisError("a Sentinel does not answer".into()))) {
-            Ok(connection) => return Ok(connection),
-            Err(error) => failed = error,
-        }
+    if sentinels.is_empty() {
+        return Err(RedisError("there are no Sentinels".into()));
     }
-    Err(failed)
+    // All at once: one that does not answer must not use up the time for the others.
+    let asked = sentinels.iter().map(|sentinel| {
+        Box::pin(async move {
+            let answered = timeout(CONNECT + CONNECT, through(sentinel, name, identity, answer)).await;
+            answered.unwrap_or_else(|_| Err(RedisError("a Sentinel does not answer".into())))
+        })
+    });
+    select_ok(asked).await.map(|(connection, _)| connection)
 }
 
 async fn through(

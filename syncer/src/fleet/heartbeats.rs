@@ -68,11 +68,15 @@ impl Heartbeats {
         let mut heard = redis::cmd("ZRANGE");
         heard.arg(self.key("edges", repository)).arg(-EDGES_MAX).arg(-1);
         let edges: Vec<String> = heard.query_async(connection).await?;
-        for edge in edges {
-            let fields: HashMap<String, String> =
-                redis::cmd("HGETALL").arg(format!("edge:{edge}")).query_async(connection).await?;
-            beats.alive.extend(Report::from_fields(&edge, fields));
-        }
+        // All at once over the one connection: one after another, some hundred would take longer than an answer may.
+        let asked = edges.iter().map(|edge| {
+            let mut connection = connection.clone();
+            async move {
+                let fields = redis::cmd("HGETALL").arg(format!("edge:{edge}")).query_async(&mut connection).await?;
+                RedisResult::Ok(Report::from_fields(edge, fields))
+            }
+        });
+        beats.alive.extend(futures_util::future::try_join_all(asked).await?.into_iter().flatten());
         beats.alive.retain(|report| report.repo.is_empty() || report.repo == repository);
         let groups: RedisResult<StreamInfoGroupsReply> =
             redis::cmd("XINFO").arg("GROUPS").arg(self.key("meta", repository)).query_async(connection).await;

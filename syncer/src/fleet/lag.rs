@@ -27,7 +27,8 @@ impl Missed {
         let since_ms = match self.since_ms.get(&cursor) {
             Some(since_ms) => *since_ms,
             None => {
-                let since_ms = first_after(feed, cursor, head).await?;
+                let asked = tokio::time::timeout(super::ANSWER_TIMEOUT, first_after(feed, cursor, head)).await;
+                let since_ms = asked.ok().flatten()?;
                 self.since_ms.insert(cursor, since_ms);
                 since_ms
             }
@@ -48,5 +49,9 @@ async fn first_after(feed: &Feed, cursor: ChangeId, head: ChangeId) -> Option<u6
         page => page,
     };
     // A new log without a record: it began when its epoch says.
-    Some(page.ok()?.changes.first().map_or(head.epoch, shared::change::Change::recorded_ms))
+    match page.ok()?.changes.first() {
+        Some(first) => Some(first.recorded_ms()),
+        // A replica that has not seen the head yet shows nothing behind the cursor of its own log: not known.
+        None => (cursor.epoch != head.epoch).then_some(head.epoch),
+    }
 }

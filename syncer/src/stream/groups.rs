@@ -22,7 +22,10 @@ pub(super) async fn slowest(stream: &mut Stream) -> Result<Option<ChangeId>, Wri
     let edges = edges(stream).await?;
     let asked = edges.iter().map(|edge| cursor(stream, edge));
     let cursors: Vec<Option<ChangeId>> = join_all(asked).await.into_iter().collect::<Result<_, _>>()?;
-    Ok(cursors.into_iter().flatten().min())
+    let known: Vec<ChangeId> = cursors.into_iter().flatten().collect();
+    // One that is in an older log, or nowhere yet, has to reconcile whatever is kept: it must not hide another that is slow.
+    let newest = known.iter().max().map(|cursor| cursor.epoch);
+    Ok(known.into_iter().filter(|cursor| Some(cursor.epoch) == newest).min())
 }
 
 /// Destroys the groups whose edge gave no sign of life for `age`.

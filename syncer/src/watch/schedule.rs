@@ -17,6 +17,9 @@ pub(crate) struct Pace {
     pub(crate) rate_per_minute: u32,
 }
 
+/// Beyond the end of a single pass.
+const ONCE: Duration = Duration::from_hours(24 * 365);
+
 /// What a module's turns depend on.
 #[derive(Debug, Clone)]
 struct Watched {
@@ -60,7 +63,9 @@ impl Schedule {
 
     /// Everything is due: for a single pass.
     pub(crate) fn all_due(&mut self, now: Instant) {
-        self.modules.values_mut().for_each(|watched| watched.due = now);
+        // Nobody has a second turn before all had one, or it would have no end.
+        (self.pace.interval_min, self.pace.interval_max) = (ONCE, ONCE);
+        self.modules.values_mut().for_each(|watched| (watched.due, watched.interval) = (now, ONCE));
     }
 
     /// Whose turn it is, at most `count`, the most asked for first. Each takes a turn of its upstreams; who finds none left waits.
