@@ -31,7 +31,8 @@ struct View {
 
 #[derive(Debug, Deserialize)]
 struct Edge {
-    edge: String,
+    #[serde(rename = "edge")]
+    name: String,
     up: bool,
     cursor: Option<ChangeId>,
 }
@@ -106,9 +107,9 @@ async fn ask(client: &reqwest::Client, url: &Url) -> anyhow::Result<View> {
 fn judge(view: &View, target: Option<ChangeId>, after: Duration) -> Visible {
     let has = |edge: &&Edge| edge.up && edge.cursor.zip(target).is_some_and(|(cursor, target)| cursor >= target);
     let missing = view.edges.iter().filter(|edge| !has(edge)).map(|edge| match (edge.up, edge.cursor) {
-        (true, Some(cursor)) => format!("{} (at {cursor})", edge.edge),
-        (true, None) => format!("{} (does not say how far it is)", edge.edge),
-        (false, _) => format!("{} (does not answer)", edge.edge),
+        (true, Some(cursor)) => format!("{} (at {cursor})", edge.name),
+        (true, None) => format!("{} (does not say how far it is)", edge.name),
+        (false, _) => format!("{} (does not answer)", edge.name),
     });
     let missing: Vec<String> = missing.collect();
     Visible { have: view.edges.len() - missing.len(), of: view.edges.len(), after, missing }

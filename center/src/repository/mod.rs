@@ -65,7 +65,7 @@ impl FetchOptions {
     pub(crate) const REVALIDATE: Self = Self { held_only: false, revalidate: true };
 
     /// For how long an answer that was fetched counts as fresh, of `period` that it does otherwise.
-    fn fresh_for(&self, period: Duration) -> Duration {
+    fn fresh_for(self, period: Duration) -> Duration {
         if self.revalidate { period.min(REVALIDATED_FOR) } else { period }
     }
 }
