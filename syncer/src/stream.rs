@@ -56,7 +56,7 @@ impl StreamStore for Store {
             repository: self.repository.clone(),
             holder: self.holder.clone(),
             entries_max: self.entries_max,
-            stream: key("meta"),
+            key: key("meta"),
             sign: key("relay"),
             lease: key("lead"),
             terms: key("fence"),
@@ -72,7 +72,7 @@ pub(crate) struct Stream {
     repository: String,
     holder: String,
     entries_max: u64,
-    stream: String,
+    key: String,
     sign: String,
     lease: String,
     terms: String,
@@ -81,7 +81,7 @@ pub(crate) struct Stream {
 
 impl StreamWriter for Stream {
     fn name(&self) -> &str {
-        &self.stream
+        &self.key
     }
 
     async fn lead(&mut self, lease: Duration) -> Result<Lead, WriteError> {
@@ -102,7 +102,7 @@ impl StreamWriter for Stream {
 
     async fn last_id(&mut self) -> Result<ChangeId, WriteError> {
         let reply: RedisResult<StreamInfoStreamReply> =
-            redis::cmd("XINFO").arg("STREAM").arg(&self.stream).query_async(&mut self.connection).await;
+            redis::cmd("XINFO").arg("STREAM").arg(&self.key).query_async(&mut self.connection).await;
         match reply {
             Ok(info) => info
                 .last_generated_id
@@ -114,7 +114,7 @@ impl StreamWriter for Stream {
     }
 
     async fn add(&mut self, fence: &Fence, changes: &[Change]) -> Result<Added, WriteError> {
-        let mut command = scripts::call(scripts::ADD, &[&self.lease, &self.stream]);
+        let mut command = scripts::call(scripts::ADD, &[&self.lease, &self.key]);
         command.arg(value(fence)).arg(self.entries_max);
         for change in changes {
             let fields = change.to_fields();
@@ -163,7 +163,7 @@ impl StreamWriter for Stream {
     }
 
     async fn trim(&mut self, fence: &Fence, first_kept: ChangeId) -> Result<u64, WriteError> {
-        let mut command = scripts::call(scripts::TRIM, &[&self.lease, &self.stream]);
+        let mut command = scripts::call(scripts::TRIM, &[&self.lease, &self.key]);
         self.fenced(command.arg(value(fence)).arg(first_kept.to_string())).await
     }
 
@@ -188,7 +188,7 @@ impl Stream {
     /// The first entry of a range, with the time of its record in Unix seconds; a record without one is as old as can be.
     async fn entry(&mut self, command: &str, from: &str, to: &str) -> Result<Option<(ChangeId, u64)>, WriteError> {
         let mut command = redis::cmd(command);
-        command.arg(&self.stream).arg(from).arg(to).arg("COUNT").arg(1);
+        command.arg(&self.key).arg(from).arg(to).arg("COUNT").arg(1);
         let reply: StreamRangeReply = self.run(&command).await?;
         let id_of = |entry: &StreamId| {
             entry.id.parse().map_err(|_| WriteError::NotAStream(format!("it has an entry {:?}", entry.id)))

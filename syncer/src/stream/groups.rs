@@ -30,13 +30,13 @@ pub(super) async fn retire(stream: &mut Stream, fence: &Fence, age: Duration) ->
     let edges = edges(stream).await?;
     let mut command = redis::cmd("ZRANGE");
     let lived: HashMap<String, u64> =
-        stream.run(command.arg(&stream.edges.clone()).arg(&["0", "-1", "WITHSCORES"])).await?;
+        stream.run(command.arg(stream.edges.clone()).arg(&["0", "-1", "WITHSCORES"])).await?;
     let now = now_seconds();
     let mut gone = Vec::new();
     for edge in edges {
         match lived.get(&edge) {
             Some(lived) if now.saturating_sub(*lived) > age.as_secs() => {
-                let mut command = scripts::call(scripts::DESTROY, &[&stream.lease, &stream.stream, &stream.edges]);
+                let mut command = scripts::call(scripts::DESTROY, &[&stream.lease, &stream.key, &stream.edges]);
                 stream.fenced(command.arg(value(fence)).arg(&edge)).await?;
                 gone.push(edge);
             }
@@ -44,7 +44,7 @@ pub(super) async fn retire(stream: &mut Stream, fence: &Fence, age: Duration) ->
             // It has not said yet that it lives: its time begins now.
             None => {
                 let mut command = redis::cmd("ZADD");
-                stream.run::<Value>(command.arg(&stream.edges.clone()).arg("NX").arg(now).arg(&edge)).await?;
+                stream.run::<Value>(command.arg(stream.edges.clone()).arg("NX").arg(now).arg(&edge)).await?;
             }
         }
     }
@@ -54,7 +54,7 @@ pub(super) async fn retire(stream: &mut Stream, fence: &Fence, age: Duration) ->
 /// The edges that have a group.
 async fn edges(stream: &mut Stream) -> Result<Vec<String>, WriteError> {
     let mut command = redis::cmd("XINFO");
-    command.arg("GROUPS").arg(&stream.stream);
+    command.arg("GROUPS").arg(&stream.key);
     let reply: RedisResult<StreamInfoGroupsReply> = command.query_async(&mut stream.connection).await;
     match reply {
         Ok(reply) => {

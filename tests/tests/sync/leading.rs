@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use modtier_tests::{Process, until};
+use modtier_tests::{ClusterBuilder, Process, until};
 
 use super::scene::Scene;
 
@@ -11,7 +11,7 @@ const TAKE_OVER: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_syncer_takes_over_and_a_paused_leader_writes_nothing() {
-    let mut scene = Scene::start(|cluster| cluster.with_redis()).await;
+    let mut scene = Scene::start(ClusterBuilder::with_redis).await;
     let mut first = scene.cluster.syncer.take().unwrap();
     let leader = scene.leader(None, TAKE_OVER).await;
     assert_eq!(leader, first.pid());

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use modtier_tests::{RedisServer, SlowLine, until};
+use modtier_tests::{ClusterBuilder, RedisServer, SlowLine, until};
 
 use super::scene::{RETURN, Scene};
 
@@ -21,7 +21,7 @@ async fn beside(redis: &RedisServer, port: u16) -> Scene {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_redis_loses_is_found_elsewhere() {
-    let mut scene = Scene::start(|cluster| cluster.with_redis()).await;
+    let mut scene = Scene::start(ClusterBuilder::with_redis).await;
     scene.visited();
     let run = async |scene: &Scene, words: &[&str]| {
         scene.cluster.redis.as_ref().unwrap().run::<redis::Value>(words).await;
