@@ -43,8 +43,9 @@ impl Live {
             if is_table {
                 print(&format!("{CLEAR}{}\n{}{}", now(), edges(&view), summary(&view)));
             } else {
-                let lines = changes(&before, &view);
-                lines.iter().for_each(|line| print(&format!("{} {line}\n", now())));
+                for line in changes(&before, &view) {
+                    print(&format!("{} {line}\n", now()));
+                }
             }
             before = view;
         }
