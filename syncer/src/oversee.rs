@@ -23,12 +23,12 @@ pub(crate) async fn oversee(fleet: Arc<Fleet>, metrics: Metrics) {
         ticks.tick().await;
         let view = fleet.look().await;
         for edge in &view.edges {
-            metrics.edge_up.with_label_values(&[&edge.edge]).set(i64::from(edge.up));
+            metrics.edge_up.with_label_values(&[&edge.name]).set(i64::from(edge.up));
             if let Some(lag) = edge.lag_seconds {
-                metrics.sync_lag.with_label_values(&[&edge.edge, &view.repo]).set(lag);
+                metrics.sync_lag.with_label_values(&[&edge.name, &view.repo]).set(lag);
             }
         }
-        let now: BTreeSet<String> = view.edges.iter().map(|edge| edge.edge.clone()).collect();
+        let now: BTreeSet<String> = view.edges.iter().map(|edge| edge.name.clone()).collect();
         for gone in shown.difference(&now) {
             // One that never had a lag has no such figure.
             let _ = metrics.edge_up.remove_label_values(&[gone]);

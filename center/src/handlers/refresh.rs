@@ -32,14 +32,13 @@ struct Asked {
 /// What became of each, in the order that they were asked for.
 #[derive(Debug, Serialize)]
 pub(crate) struct Answer {
-    modules: Vec<Module>,
+    modules: Vec<Outcome>,
 }
 
 /// What became of one.
 #[derive(Debug, Serialize)]
-struct Module {
-    #[serde(rename = "module")]
-    path: String,
+struct Outcome {
+    module: String,
     /// All tagged versions, sorted.
     versions: Vec<String>,
     /// Those that were not held before.
@@ -68,9 +67,9 @@ pub(crate) async fn refresh(
     Ok(Json(Answer { modules }))
 }
 
-async fn one(repository: &Repository, name: String) -> Module {
-    let failed = |sources, error: String| Module {
-        path: name.clone(),
+async fn one(repository: &Repository, name: String) -> Outcome {
+    let failed = |sources, error: String| Outcome {
+        module: name.clone(),
         versions: Vec::new(),
         new: Vec::new(),
         sources,
@@ -83,9 +82,13 @@ async fn one(repository: &Repository, name: String) -> Module {
     let sources = repository.sources(&module).into_iter().map(ToOwned::to_owned).collect();
     let texts = |versions: Vec<shared::module::Version>| versions.iter().map(ToString::to_string).collect();
     match repository.refresh(&module).await {
-        Ok(refreshed) if refreshed.is_confirmed => {
-            Module { path: name, versions: texts(refreshed.versions), new: texts(refreshed.new), sources, error: None }
-        }
+        Ok(refreshed) if refreshed.is_confirmed => Outcome {
+            module: name,
+            versions: texts(refreshed.versions),
+            new: texts(refreshed.new),
+            sources,
+            error: None,
+        },
         Ok(_) => failed(sources, "a source could not be asked".to_owned()),
         Err(error) => failed(sources, error.to_string()),
     }

@@ -43,8 +43,9 @@ impl Live {
             if is_table {
                 print(&format!("{CLEAR}{}\n{}{}", now(), edges(&view), summary(&view)));
             } else {
-                let lines = changes(&before, &view);
-                print(&lines.iter().map(|line| format!("{} {line}\n", now())).collect::<String>());
+                for line in changes(&before, &view) {
+                    print(&format!("{} {line}\n", now()));
+                }
             }
             before = view;
         }
@@ -61,18 +62,18 @@ fn changes(before: &View, view: &View) -> Vec<String> {
         });
     }
     for edge in &view.edges {
-        let was = before.edges.iter().find(|was| was.edge == edge.edge);
+        let was = before.edges.iter().find(|was| was.name == edge.name);
         let differs =
             |was: &Edge| was.cursor != edge.cursor || was.channel != edge.channel || state(was) != state(edge);
         if was.is_none_or(differs) {
             let cursor = edge.cursor.map_or_else(|| "-".to_owned(), |cursor| cursor.to_string());
             let lag = edge.lag_seconds.map_or_else(|| "unknown".to_owned(), |lag| format!("{lag:.2} s"));
             let channel = if edge.channel.is_empty() { "-" } else { &edge.channel };
-            lines.push(format!("edge {} {} cursor {cursor} channel {channel} lag {lag}", edge.edge, state(edge)));
+            lines.push(format!("edge {} {} cursor {cursor} channel {channel} lag {lag}", edge.name, state(edge)));
         }
     }
-    let gone = before.edges.iter().filter(|was| !view.edges.iter().any(|edge| edge.edge == was.edge));
-    lines.extend(gone.map(|was| format!("edge {} forgotten", was.edge)));
+    let gone = before.edges.iter().filter(|was| !view.edges.iter().any(|edge| edge.name == was.name));
+    lines.extend(gone.map(|was| format!("edge {} forgotten", was.name)));
     lines
 }
 
@@ -90,7 +91,7 @@ mod tests {
     #[test]
     fn a_line_comes_for_each_change_and_none_without() {
         let edge = |seq, up| Edge {
-            edge: "e1".into(),
+            name: "e1".into(),
             region: String::new(),
             up,
             cursor: Some(ChangeId { epoch: 1, seq }),

@@ -60,8 +60,8 @@ impl Replay {
         }
         let view = fleet.look().await;
         let is_meant = |name: &String| self.edges.is_empty() || self.edges.contains(name);
-        let up: Vec<String> = view.edges.iter().filter(|edge| edge.up).map(|edge| edge.edge.clone()).collect();
-        let named = self.edges.iter().chain(view.edges.iter().map(|edge| &edge.edge));
+        let up: Vec<String> = view.edges.iter().filter(|edge| edge.up).map(|edge| edge.name.clone()).collect();
+        let named = self.edges.iter().chain(view.edges.iter().map(|edge| &edge.name));
         let mut said: Vec<Said> = named
             .filter(|name| is_meant(name) && !up.contains(name))
             .map(|name| (name.clone(), Err("it does not answer".to_owned())))
@@ -126,10 +126,10 @@ impl Replay {
             sleep(Duration::from_millis(200)).await;
             for edge in &fleet.look().await.edges {
                 let outcome = edge.obeyed.strip_prefix(&id).map(str::trim);
-                if let Some(outcome) = outcome.filter(|_| waiting.contains(&edge.edge)) {
-                    waiting.retain(|name| *name != edge.edge);
+                if let Some(outcome) = outcome.filter(|_| waiting.contains(&edge.name)) {
+                    waiting.retain(|name| *name != edge.name);
                     let records = outcome.parse().map_err(|_| "its log says why".to_owned());
-                    said.push((edge.edge.clone(), records));
+                    said.push((edge.name.clone(), records));
                 }
             }
         }

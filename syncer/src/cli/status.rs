@@ -58,7 +58,7 @@ pub(super) fn is_behind(edge: &Edge) -> bool {
 pub(super) fn edges(view: &View) -> String {
     let row = |edge: &Edge| {
         let cells = [
-            json!(edge.edge),
+            json!(edge.name),
             json!(if edge.region.is_empty() { "-" } else { &edge.region }),
             json!(state(edge)),
             json!(if edge.channel.is_empty() { "-" } else { &edge.channel }),
@@ -108,7 +108,7 @@ mod tests {
 
     fn edge(name: &str, up: bool, lag: Option<f64>) -> Edge {
         Edge {
-            edge: name.into(),
+            name: name.into(),
             region: String::new(),
             up,
             cursor: Some(ChangeId { epoch: 1, seq: 2 }),

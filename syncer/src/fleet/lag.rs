@@ -24,14 +24,13 @@ impl Missed {
         if cursor >= head {
             return Some(Duration::ZERO);
         }
-        let since_ms = match self.since_ms.get(&cursor) {
-            Some(since_ms) => *since_ms,
-            None => {
-                let asked = tokio::time::timeout(super::ANSWER_TIMEOUT, first_after(feed, cursor, head)).await;
-                let since_ms = asked.ok().flatten()?;
-                self.since_ms.insert(cursor, since_ms);
-                since_ms
-            }
+        let since_ms = if let Some(since_ms) = self.since_ms.get(&cursor) {
+            *since_ms
+        } else {
+            let asked = tokio::time::timeout(super::ANSWER_TIMEOUT, first_after(feed, cursor, head)).await;
+            let since_ms = asked.ok().flatten()?;
+            self.since_ms.insert(cursor, since_ms);
+            since_ms
         };
         Some(Duration::from_millis(now_ms.saturating_sub(since_ms)))
     }

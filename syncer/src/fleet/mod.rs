@@ -35,7 +35,8 @@ const REMEMBERED: Duration = Duration::from_hours(24);
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Edge {
     /// Its name; its address as long as it has not told its name.
-    pub(crate) edge: String,
+    #[serde(rename = "edge")]
+    pub(crate) name: String,
     /// Where it stands, if it says so.
     pub(crate) region: String,
     /// Whether it tells how far it is.
@@ -256,7 +257,7 @@ fn take_beat(known: &mut BTreeMap<String, (Edge, Instant)>, beat: Report, now: I
 impl Edge {
     fn of(report: Report) -> Self {
         Self {
-            edge: report.edge,
+            name: report.edge,
             region: report.region,
             up: true,
             cursor: Some(report.cursor),

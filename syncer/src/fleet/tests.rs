@@ -99,7 +99,7 @@ async fn the_lag_is_the_age_of_the_oldest_record_that_an_edge_has_not_applied() 
     let fleet = fleet(&scene).await;
     let view = fleet.look().await;
     assert_eq!(view.head, Some(ChangeId { epoch: 1000, seq: 3 }));
-    let names: Vec<_> = view.edges.iter().map(|edge| (edge.edge.as_str(), edge.up)).collect();
+    let names: Vec<_> = view.edges.iter().map(|edge| (edge.name.as_str(), edge.up)).collect();
     assert_eq!(names, [("127.0.0.1:1", false), ("e1", true)]);
     let lag = |view: &View| view.edges[1].lag_seconds.unwrap();
     assert!((120.0..150.0).contains(&lag(&view)), "{view:?}");

@@ -72,13 +72,14 @@ fn path() -> String {
 fn the_units_are_valid_and_name_what_there_is() {
     for unit in ["modtier-syncer.service", "modtier-syncer-once.service", "modtier-syncer-once.timer"] {
         let text = read(&format!("deploy/systemd/{unit}"));
-        // It looks at the programs that it would start, which are elsewhere here.
+        // It looks at the programs that it would start, which are elsewhere here, and at the service of a timer.
         let folder = tempfile::tempdir().unwrap();
-        let here = |text: &str| text.replace("/usr/bin/modtier-syncer", &binary("syncer").display().to_string());
-        std::fs::write(folder.path().join(unit), here(&text)).unwrap();
-        // What the timer starts.
-        let service = "modtier-syncer-once.service";
-        std::fs::write(folder.path().join(service), here(&read(&format!("deploy/systemd/{service}")))).unwrap();
+        let put = |name: &str, text: &str| {
+            let here = text.replace("/usr/bin/modtier-syncer", &binary("syncer").display().to_string());
+            std::fs::write(folder.path().join(name), here).unwrap();
+        };
+        put("modtier-syncer-once.service", &read("deploy/systemd/modtier-syncer-once.service"));
+        put(unit, &text);
         let mut verify = Command::new("systemd-analyze");
         verify.args(["verify", "--man=no"]).arg(folder.path().join(unit));
         let output = verify.output().expect("systemd-analyze, which this test needs");
@@ -112,21 +113,21 @@ fn the_line_for_cron_is_silent_when_all_is_done_and_speaks_when_not() {
 #[test]
 fn rules_and_panels_name_figures_that_there_are() {
     let listed = Command::new("git").args(["ls-files", "*.rs"]).current_dir(workspace()).output().unwrap();
-    let listed = String::from_utf8(listed.stdout).unwrap();
-    let files: Vec<_> = listed.lines().filter(|name| workspace().join(name).is_file()).collect();
+    let names = String::from_utf8(listed.stdout).unwrap();
+    let files: Vec<_> = names.lines().filter(|name| workspace().join(name).is_file()).collect();
     let sources: String = files.into_iter().map(read).collect();
     let rules = read("prometheus/rules.yml");
-    let mut named = BTreeSet::new();
+    let mut figures = BTreeSet::new();
     for text in [&rules, &read("grafana/modtier.json")] {
         for after in text.split("modtier_").skip(1) {
             let end = after.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(after.len());
-            named.insert(after[..end].to_owned());
+            figures.insert(after[..end].to_owned());
         }
     }
-    assert!(named.len() > 10, "{named:?}");
-    for name in named {
-        let series = name.trim_end_matches("_bucket").trim_end_matches("_count").trim_end_matches("_sum");
-        let is_recorded = rules.contains(&format!("record: modtier_{name}\n"));
-        assert!(is_recorded || sources.contains(&format!("\"{series}\"")), "no figure is called modtier_{name}");
+    assert!(figures.len() > 10, "{figures:?}");
+    for figure in figures {
+        let series = figure.trim_end_matches("_bucket").trim_end_matches("_count").trim_end_matches("_sum");
+        let is_recorded = rules.contains(&format!("record: modtier_{figure}\n"));
+        assert!(is_recorded || sources.contains(&format!("\"{series}\"")), "no figure is called modtier_{figure}");
     }
 }
