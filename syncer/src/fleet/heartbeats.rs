@@ -1,6 +1,5 @@
 //! What Redis knows of the edges: their heartbeats, and the consumer groups of those that no longer send one.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use redis::RedisResult;
