@@ -28,9 +28,8 @@ use crate::{LoneEdge, Origin, RedisServer, Seed, until};
 /// Clients at one time, each with a connection of its own.
 const CLIENTS: u64 = 16;
 
-/// What memory may grow by between the two rests: the index fills its write buffers (32 MiB) and its block cache (16 MiB) over
-/// minutes, and the allocator keeps some of what it once needed.
-const GROWTH_BYTES_MAX: u64 = 64 << 20;
+/// What memory may grow by between the two rests: the index fills its write buffers and its block cache over minutes.
+const GROWTH_BYTES_MAX: u64 = 32 << 20;
 
 /// What descriptors may grow by between the two rests: database files that come and go.
 const DESCRIPTORS_GROWTH_MAX: usize = 24;
