@@ -102,8 +102,13 @@ mod tests {
             obeyed: String::new(),
             beat: None,
         };
-        let view =
-            |seq, edges| View { repo: "r".into(), head: Some(ChangeId { epoch: 1, seq }), center_up: true, edges };
+        let view = |seq, edges| View {
+            repo: "r".into(),
+            head: Some(ChangeId { epoch: 1, seq }),
+            center_up: true,
+            redis_up: None,
+            edges,
+        };
         let first = view(2, vec![edge(2, true)]);
         assert_eq!(
             changes(&View::default(), &first),

@@ -39,7 +39,7 @@ impl Status {
 fn exit_code(view: &View) -> u8 {
     if !view.center_up && view.edges.iter().all(|edge| !edge.up) {
         EXIT_USAGE
-    } else if view.center_up && view.edges.iter().all(is_well) {
+    } else if view.center_up && view.redis_up != Some(false) && view.edges.iter().all(is_well) {
         EXIT_DONE
     } else {
         EXIT_FAILED
@@ -83,7 +83,8 @@ pub(super) fn summary(view: &View) -> String {
         (_, None) => "the center does not answer".to_owned(),
     };
     let behind = count(|edge| edge.up && is_behind(edge));
-    format!("{head}; {} edges, {behind} behind, {} down\n", view.edges.len(), count(|edge| !edge.up))
+    let redis = if view.redis_up == Some(false) { "; Redis does not answer" } else { "" };
+    format!("{head}{redis}; {} edges, {behind} behind, {} down\n", view.edges.len(), count(|edge| !edge.up))
 }
 
 pub(super) fn state(edge: &Edge) -> &'static str {
@@ -127,6 +128,7 @@ mod tests {
             repo: "r".into(),
             head: Some(ChangeId { epoch: 1, seq: 2 }),
             center_up,
+            redis_up: None,
             edges,
         };
         for (view, code) in [
@@ -135,6 +137,7 @@ mod tests {
             (view(true, vec![edge("a", true, Some(0.0)), edge("b", false, Some(0.0))]), 1),
             (view(true, vec![edge("a", true, Some(9.0))]), 1),
             (view(false, vec![edge("a", true, Some(0.0))]), 1),
+            (View { redis_up: Some(false), ..view(true, vec![edge("a", true, Some(0.0))]) }, 1),
             (view(false, vec![edge("a", false, None)]), 2),
         ] {
             assert_eq!(exit_code(&view), code, "{view:?}");
@@ -147,6 +150,7 @@ mod tests {
             repo: "r".into(),
             head: None,
             center_up: false,
+            redis_up: None,
             edges: vec![edge("a", true, Some(0.25)), edge("b", false, None)],
         };
         let shown = edges(&view) + &summary(&view);

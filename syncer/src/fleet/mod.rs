@@ -54,9 +54,9 @@ pub(crate) struct Edge {
     /// The last action of `control:edges` that it did.
     #[serde(skip)]
     pub(crate) obeyed: String,
-    /// When it sent the last heartbeat that was seen, by its clock.
+    /// The last heartbeat that was seen: when it was sent, by the edge's clock, and the cursor in it.
     #[serde(skip)]
-    pub(crate) beat: Option<u64>,
+    pub(crate) beat: Option<(u64, ChangeId)>,
 }
 
 /// All edges at one moment.
@@ -68,6 +68,8 @@ pub(crate) struct View {
     pub(crate) head: Option<ChangeId>,
     /// Whether the center answered this time.
     pub(crate) center_up: bool,
+    /// Whether Redis answered this time; none where there is none.
+    pub(crate) redis_up: Option<bool>,
     /// The edges by name.
     pub(crate) edges: Vec<Edge>,
 }
@@ -169,8 +171,10 @@ impl Fleet {
         let (head, answers) = tokio::join!(head, asked);
         let head = head.ok().and_then(Result::ok);
         state.head = head.or(state.head);
-        state.hear(answers, self.repository.as_str()).await;
-        let view = Arc::new(state.view(&self.feed, &self.repository, head.is_some()).await);
+        let redis_up = state.hear(answers, self.repository.as_str()).await;
+        let edges = state.edges(&self.feed).await;
+        let (repo, center_up) = (self.repository.clone(), head.is_some());
+        let view = Arc::new(View { repo, head: state.head, center_up, redis_up, edges });
         state.last = Some((began, Arc::clone(&view)));
         view
     }
@@ -185,8 +189,8 @@ impl Fleet {
 }
 
 impl State {
-    /// Takes over what was said, and marks as down who said nothing.
-    async fn hear(&mut self, answers: Vec<(&str, Option<Report>)>, repository: &str) {
+    /// Takes over what was said, and marks as down who said nothing. Whether Redis answered, where there is one.
+    async fn hear(&mut self, answers: Vec<(&str, Option<Report>)>, repository: &str) -> Option<bool> {
         for (edge, _) in self.known.values_mut() {
             edge.up = false;
         }
@@ -209,9 +213,11 @@ impl State {
                 }
             }
         }
-        if let Some(heartbeats) = &mut self.heartbeats
-            && let Ok(Some(beats)) = timeout(ANSWER_TIMEOUT, heartbeats.read(repository)).await
-        {
+        let mut redis_up = None;
+        if let Some(heartbeats) = &mut self.heartbeats {
+            let beats = timeout(ANSWER_TIMEOUT, heartbeats.read(repository)).await.ok().flatten();
+            redis_up = Some(beats.is_some());
+            let beats = beats.unwrap_or_default();
             for beat in beats.alive {
                 take_beat(&mut self.known, beat, now);
             }
@@ -222,9 +228,11 @@ impl State {
         let names = &self.names;
         let is_configured = |name: &str| names.values().any(|known| known == name);
         self.known.retain(|name, (_, heard)| is_configured(name) || now.duration_since(*heard) < REMEMBERED);
+        redis_up
     }
 
-    async fn view(&mut self, feed: &Feed, repository: &str, center_up: bool) -> View {
+    /// The edges with their lag.
+    async fn edges(&mut self, feed: &Feed) -> Vec<Edge> {
         let now_ms = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis());
         let now_ms = now_ms.unwrap_or_default();
         let mut edges = Vec::with_capacity(self.known.len());
@@ -237,18 +245,19 @@ impl State {
             edges.push(edge);
         }
         self.missed.keep(|cursor| edges.iter().any(|edge| edge.cursor == Some(cursor)));
-        View { repo: repository.to_owned(), head: self.head, center_up, edges }
+        edges
     }
 }
 
 /// Takes over what a heartbeat says.
 fn take_beat(known: &mut BTreeMap<String, (Edge, Instant)>, beat: Report, now: Instant) {
+    let seen = beat.time.map(|time| (time, beat.cursor));
     match known.get_mut(&beat.edge) {
         // The administration's word is newer than a heartbeat, and than one that was there when it was said.
-        Some((edge, _)) if edge.up || (edge.beat.is_some() && edge.beat == beat.time) => {
+        Some((edge, _)) if edge.up || (edge.beat.is_some() && edge.beat == seen) => {
             edge.up = true;
             edge.obeyed = beat.obeyed;
-            edge.beat = beat.time;
+            edge.beat = seen;
         }
         _ => drop(known.insert(beat.edge.clone(), (Edge::of(beat), now))),
     }
@@ -266,7 +275,7 @@ impl Edge {
             last_reconcile: report.last_reconcile,
             hit_rate: report.hit_rate,
             obeyed: report.obeyed,
-            beat: report.time,
+            beat: report.time.map(|time| (time, report.cursor)),
         }
     }
 

@@ -133,19 +133,22 @@ async fn an_edge_that_falls_silent_is_down_and_its_lag_goes_on() {
 
 #[test]
 fn a_heartbeat_of_before_says_nothing_against_a_later_word() {
-    let beat = |time, seq| Report {
-        edge: "e1".into(),
-        cursor: ChangeId { epoch: 1, seq },
-        time: Some(time),
-        ..Report::default()
+    let beat = |time, seq| {
+        let cursor = ChangeId { epoch: 1, seq };
+        Report { edge: "e1".into(), cursor, time: Some(time), ..Report::default() }
     };
-    let mut known = BTreeMap::from([(
-        "e1".to_owned(),
-        (Edge { up: false, beat: Some(7), ..Edge::of(beat(7, 9)) }, Instant::now()),
-    )]);
-    take_beat(&mut known, beat(7, 6), Instant::now());
-    assert!(known["e1"].0.up && known["e1"].0.cursor.unwrap().seq == 9, "{known:?}");
-    known.get_mut("e1").unwrap().0.up = false;
-    take_beat(&mut known, beat(8, 8), Instant::now());
-    assert_eq!(known["e1"].0.cursor.unwrap().seq, 8, "a new one counts, also where the cursor went back");
+    let mut known = BTreeMap::new();
+    let mut after = |beat, up_before: Option<bool>| {
+        if let Some((edge, _)) = known.get_mut("e1") {
+            let edge: &mut Edge = edge;
+            edge.up = up_before.unwrap_or(false);
+        }
+        take_beat(&mut known, beat, Instant::now());
+        known["e1"].0.cursor.unwrap().seq
+    };
+    assert_eq!(after(beat(7, 6), None), 6);
+    assert_eq!(after(beat(7, 8), None), 8, "another heartbeat of the same second");
+    assert_eq!(after(beat(7, 9), Some(true)), 8, "the administration has spoken in this look");
+    assert_eq!(after(beat(7, 9), None), 8, "and its word is newer than what lay there then");
+    assert_eq!(after(beat(8, 5), None), 5, "a new one counts, also where the cursor went back");
 }

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 /// The longest that a request may take across a hand-over, on a machine that compiles beside.
-const WAIT_MAX: Duration = Duration::from_secs(5);
+const WAIT_MAX: Duration = Duration::from_secs(20);
 
 /// Asks for a module again and again until told to stop; anything but the right body fails the test. The longest wait.
 fn reader(cluster: &Cluster, module: &BuiltModule, keep_alive: bool, stop: &Arc<AtomicBool>) -> JoinHandle<Duration> {
