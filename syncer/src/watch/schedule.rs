@@ -58,6 +58,11 @@ impl Schedule {
         }
     }
 
+    /// Whether a module is watched.
+    pub(crate) fn knows(&self, module: &str) -> bool {
+        self.modules.contains_key(module)
+    }
+
     /// Everything is due: for a single pass.
     pub(crate) fn all_due(&mut self, now: Instant) {
         self.modules.values_mut().for_each(|watched| watched.due = now);
