@@ -38,7 +38,7 @@ async fn call(queue: &Arc<Queue>, edge: &Edge, until_idle: bool) {
                     tracing::warn!(edge = %edge.name, %reason, "an edge cannot be made to hold anything");
                 }
                 unreached += 1;
-                queue.put_back(&edge.name, &jobs);
+                queue.put_back(&edge.name, jobs).await;
                 if until_idle && unreached >= edge.target.unreached_max() {
                     return;
                 }

@@ -148,11 +148,11 @@ async fn warm(config: &Config, units: &[Unit]) -> Result<u8, PrewarmError> {
     for unit in units {
         is_whole &= sources.want_unit(unit, None, false).await;
     }
-    queue.show_progress();
+    queue.show_progress().await;
     let callers = edges.iter().map(|edge| caller::serve(&queue, edge, true));
     futures_util::future::join_all(callers).await;
     queue.finish();
-    let summary = queue.summary();
+    let summary = queue.summary().await;
     println!("{summary}");
     Ok(if is_whole { summary.exit_code() } else { summary.exit_code().max(EXIT_FAILED) })
 }

@@ -140,11 +140,11 @@ impl Prewarm {
         for new in appeared {
             is_whole &= self.sources.want_new(new).await;
         }
-        self.queue.show_progress();
+        self.queue.show_progress().await;
         let callers = self.edges.iter().map(|edge| caller::serve(&self.queue, edge, true));
         futures_util::future::join_all(callers).await;
         self.queue.finish();
-        let summary = self.queue.summary();
+        let summary = self.queue.summary().await;
         let code = if is_whole { summary.exit_code() } else { summary.exit_code().max(shared::cli::EXIT_FAILED) };
         (code, summary.to_string())
     }

@@ -81,7 +81,7 @@ impl Fixture {
         let want = |key: &Key| Wanted { key: key.clone(), parts: Parts::ALL, cause: cause.clone(), anew: false };
         queue.want(sums.keys().map(want).collect()).await;
         caller::serve(&queue, &edge, true).await;
-        queue.summary().to_string()
+        queue.summary().await.to_string()
     }
 }
 

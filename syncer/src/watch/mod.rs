@@ -126,6 +126,7 @@ impl Watcher {
         let Ok(hot) = hottest(&self.fleet, self.settings.modules).await else { return false };
         let hot = hot.into_iter().filter(|hot| hot.requests >= self.settings.requests_min);
         self.schedule.watch(hot.map(|hot| (hot.module, hot.requests)), Instant::now());
+        self.seen.retain(|module, _| self.schedule.knows(module));
         true
     }
 

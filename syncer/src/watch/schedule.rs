@@ -61,6 +61,11 @@ impl Schedule {
         }
     }
 
+    /// Whether a module is watched.
+    pub(crate) fn knows(&self, module: &str) -> bool {
+        self.modules.contains_key(module)
+    }
+
     /// Everything is due: for a single pass.
     pub(crate) fn all_due(&mut self, now: Instant) {
         // Nobody has a second turn before all had one, or it would have no end.

@@ -14,6 +14,16 @@ use super::mods::{Mods, Summary};
 use super::project::{Project, Replacement};
 use crate::prewarm::wanted::{Key, Parts};
 
+/// Most versions that are loaded in one walk, and most modules that one may know of: a large project has a thousand of them, but a
+/// chain of unpruned modules may be written that has no end.
+pub(super) const VERSIONS_MAX: usize = 50_000;
+
+/// How often the roots may be brought up to what is selected, and a workspace's requirements likewise.
+const ROUNDS_MAX: usize = 1_000;
+
+/// What is said of a graph beyond these bounds.
+const TOO_LARGE: &str = "the module graph is too large: the rest of it is not followed";
+
 /// How the requirements of a module are followed; see the table above.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Way {
@@ -41,24 +51,30 @@ struct Walk<'a> {
     begun: HashSet<(Key, Way)>,
     loading: FuturesUnordered<Loading<'a>>,
     flaws: Vec<String>,
+    versions_max: usize,
+    is_too_large: bool,
 }
 
-/// Walks the graph of a project.
-pub(super) async fn walk(mods: &Mods, project: &Project) -> Closure {
+/// Walks the graph of a project, `versions_max` versions of it at most.
+pub(super) async fn walk(mods: &Mods, project: &Project, versions_max: usize) -> Closure {
     let mut roots: Vec<(Key, Way)> = Vec::new();
     for main in &project.mains {
         roots.extend(main.require.iter().map(|key| (key.clone(), Way::of(main.is_pruned))));
     }
     let mut closure = Closure::default();
+    let mut rounds = 0;
     loop {
-        let mut walk = Walk::new(mods, project);
+        rounds += 1;
+        let mut walk = Walk::new(mods, project, versions_max);
         for (key, way) in &roots {
             walk.require(key, Some(*way));
         }
         walk.finish_loading().await;
         if project.is_workspace {
             walk.raise_workspace().await;
-        } else if walk.raise(&mut roots) {
+        } else if rounds == ROUNDS_MAX {
+            walk.stop();
+        } else if !walk.is_too_large && walk.raise(&mut roots) {
             // As `go` does: what the lower versions of the roots required counts no more, though it was read.
             closure.add_all(walk.read(), Parts::GRAPH);
             continue;
@@ -71,7 +87,7 @@ pub(super) async fn walk(mods: &Mods, project: &Project) -> Closure {
 }
 
 impl<'a> Walk<'a> {
-    fn new(mods: &'a Mods, project: &'a Project) -> Self {
+    fn new(mods: &'a Mods, project: &'a Project, versions_max: usize) -> Self {
         Self {
             mods,
             project,
@@ -80,6 +96,8 @@ impl<'a> Walk<'a> {
             begun: HashSet::new(),
             loading: FuturesUnordered::new(),
             flaws: Vec::new(),
+            versions_max,
+            is_too_large: false,
         }
     }
 
@@ -88,9 +106,11 @@ impl<'a> Walk<'a> {
         if self.project.excludes(key) {
             return;
         }
+        let is_full = self.selected.len() >= self.versions_max;
         match self.selected.get_mut(&key.module) {
             Some(version) if *version >= key.version => {}
             Some(version) => *version = key.version.clone(),
+            None if is_full => return self.stop(),
             None => {
                 self.selected.insert(key.module.clone(), key.version.clone());
             }
@@ -101,9 +121,13 @@ impl<'a> Walk<'a> {
     }
 
     fn load(&mut self, key: &Key, way: Way) {
-        if !self.begun.insert((key.clone(), way)) {
+        if self.is_too_large || self.begun.contains(&(key.clone(), way)) {
             return;
         }
+        if self.begun.len() >= self.versions_max {
+            return self.stop();
+        }
+        self.begun.insert((key.clone(), way));
         let (mods, project, key) = (self.mods, self.project, key.clone());
         let known = self.summaries.get(&key).cloned();
         self.loading.push(Box::pin(async move {
@@ -115,6 +139,14 @@ impl<'a> Walk<'a> {
             };
             (key, way, summary)
         }));
+    }
+
+    /// Nothing more is loaded.
+    fn stop(&mut self) {
+        if !self.is_too_large {
+            self.is_too_large = true;
+            self.flaws.push(TOO_LARGE.to_owned());
+        }
     }
 
     async fn finish_loading(&mut self) {
@@ -130,6 +162,9 @@ impl<'a> Walk<'a> {
     }
 
     fn follow(&mut self, summary: &Summary, way: Way) {
+        if self.is_too_large {
+            return;
+        }
         let next = if way == Way::Unpruned { Way::Unpruned } else { Way::of(summary.is_pruned) };
         let is_followed = way != Way::Pruned || !summary.is_pruned;
         for key in &summary.require {
@@ -153,10 +188,10 @@ impl<'a> Walk<'a> {
     async fn raise_workspace(&mut self) {
         let mut watched: Vec<Vec<Key>> = self.project.mains.iter().map(|main| main.require.clone()).collect();
         let mut seen: HashSet<Key> = HashSet::new();
-        loop {
+        for _ in 0..ROUNDS_MAX {
             let raised: HashSet<Key> =
                 watched.iter().flatten().filter_map(|key| self.raised(key)).filter(|key| !seen.contains(key)).collect();
-            if raised.is_empty() {
+            if raised.is_empty() || self.is_too_large {
                 return;
             }
             for key in &raised {
@@ -166,6 +201,7 @@ impl<'a> Walk<'a> {
             watched.extend(raised.iter().filter_map(|key| self.summaries.get(key)).map(|s| s.require.clone()));
             seen.extend(raised);
         }
+        self.stop();
     }
 
     /// What is selected instead of a version, if it is another one.

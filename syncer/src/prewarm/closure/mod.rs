@@ -50,7 +50,7 @@ impl Closure {
 
 /// The closure of a project: of its graph the go.mod files, of what is selected the zips, and all that its go.sum names.
 pub(crate) async fn resolve(mods: &Mods, project: &Project) -> Closure {
-    let mut closure = graph::walk(mods, project).await;
+    let mut closure = graph::walk(mods, project, graph::VERSIONS_MAX).await;
     closure.flaws.extend(project.flaws.iter().cloned());
     closure.toolchain.clone_from(&project.toolchain);
     for entry in &project.sums {

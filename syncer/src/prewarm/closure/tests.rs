@@ -92,3 +92,15 @@ async fn replacements_and_exclusions_of_the_main_module_count() {
     let (_, build, flaws) = closure_of(&mods, text).await;
     assert_eq!((build.as_str(), flaws.len()), ("", 1), "{flaws:?}");
 }
+
+#[tokio::test]
+async fn a_chain_that_does_not_end_is_left() {
+    let rows: Vec<String> = (0..60).map(|at| format!("c v1.0.{at}: 1.16, c v1.0.{}", at + 1)).collect();
+    let mods = mods(&rows.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("go.mod"), "module x.y\ngo 1.20\nrequire m.x/c v1.0.0\n").unwrap();
+    let project = Project::of_module(folder.path()).unwrap();
+    let closure = graph::walk(&mods, &project, 50).await;
+    assert!(closure.flaws.len() == 1 && closure.flaws[0].contains("too large"), "{:?}", closure.flaws);
+    assert_eq!(closure.wanted.len(), 51, "fifty, and the one that the last of them requires");
+}

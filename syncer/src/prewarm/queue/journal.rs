@@ -57,6 +57,8 @@ pub(crate) struct Journal {
     file: Option<(PathBuf, File)>,
     bytes: u64,
     bytes_when_new: u64,
+    /// What lies behind `bytes` is a part of records that could not be written.
+    is_torn: bool,
 }
 
 impl Journal {
@@ -87,19 +89,34 @@ impl Journal {
         drop(reader);
         file.set_len(whole)?;
         file.seek(io::SeekFrom::End(0))?;
-        Ok(Self { file: Some((path.to_owned(), file)), bytes: whole, bytes_when_new: 0 })
+        Ok(Self { file: Some((path.to_owned(), file)), bytes: whole, bytes_when_new: 0, is_torn: false })
     }
 
-    /// Writes records and waits until the disk has them.
+    /// Writes records and waits until the disk has them. Should that fail, none of them is in the file, so that the next is
+    /// not appended to half a line.
     pub(crate) fn write(&mut self, records: &[Record]) -> io::Result<()> {
-        let Some((_, file)) = &mut self.file else { return Ok(()) };
         let text = lines(records)?;
         if text.is_empty() {
             return Ok(());
         }
-        file.write_all(&text)?;
-        file.sync_data()?;
+        self.mend()?;
+        let Some((_, file)) = &mut self.file else { return Ok(()) };
+        if let Err(error) = file.write_all(&text).and_then(|()| file.sync_data()) {
+            self.is_torn = true;
+            // If it cannot be done now, it is before anything else is written.
+            let _ = self.mend();
+            return Err(error);
+        }
         self.bytes += text.len() as u64;
+        Ok(())
+    }
+
+    /// Cuts off what could not be written.
+    fn mend(&mut self) -> io::Result<()> {
+        let Some((_, file)) = self.file.as_mut().filter(|_| self.is_torn) else { return Ok(()) };
+        file.set_len(self.bytes)?;
+        file.seek(io::SeekFrom::Start(self.bytes))?;
+        self.is_torn = false;
         Ok(())
     }
 
@@ -119,7 +136,8 @@ impl Journal {
         new.as_file().sync_all()?;
         let file = new.persist(&path)?;
         File::open(folder)?.sync_all()?;
-        *self = Self { file: Some((path, file)), bytes: text.len() as u64, bytes_when_new: text.len() as u64 };
+        let bytes = text.len() as u64;
+        *self = Self { file: Some((path, file)), bytes, bytes_when_new: bytes, is_torn: false };
         Ok(())
     }
 }
@@ -162,6 +180,19 @@ mod tests {
             journal.write(&[done("c")]).unwrap();
             assert_eq!(read(&path).last(), Some(&done("c")), "{len} bytes");
         }
+    }
+
+    #[test]
+    fn after_a_write_that_failed_the_next_begins_a_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let mut journal = Journal::open(&path, |_| {}).unwrap();
+        journal.write(&[done("a")]).unwrap();
+        // As a full disk leaves it.
+        journal.file.as_mut().unwrap().1.write_all(b"{\"state\":\"do").unwrap();
+        journal.is_torn = true;
+        journal.write(&[done("b")]).unwrap();
+        assert_eq!(read(&path), [done("a"), done("b")]);
     }
 
     #[test]

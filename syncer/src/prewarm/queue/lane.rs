@@ -12,6 +12,9 @@ const CAUSES_MAX: usize = 8;
 /// Most versions on the list of the dead; the oldest go.
 const DEAD_MAX: usize = 10_000;
 
+/// Most versions that are known to be held; beyond, they are asked for once more.
+const HELD_MAX: usize = 400_000;
+
 /// One version that waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Job {
@@ -198,6 +201,9 @@ impl Lane {
     ) -> bool {
         let Some(mut job) = self.running.remove(key) else { return false };
         if !got.is_empty() {
+            if self.held.len() >= HELD_MAX {
+                self.held.clear();
+            }
             let held = self.held.entry(key.clone()).or_default();
             *held = *held | got;
         }

@@ -1,7 +1,9 @@
 //! The list of the dead for who only reads, and requests to try again for who does not run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::journal::Record;
@@ -42,21 +44,31 @@ pub(crate) fn request_retry(folder: &Path, search: &Search) -> io::Result<()> {
     let folder = folder.join(RETRY);
     std::fs::create_dir_all(&folder)?;
     let mut file = tempfile::Builder::new().suffix(".new").tempfile_in(&folder)?;
+    // Who has the queue may be another user.
+    file.as_file().set_permissions(Permissions::from_mode(0o644))?;
     serde_json::to_writer(&mut file, &(&search.module, &search.cause))?;
     let name = file.path().with_extension("json");
     file.persist(name)?;
     Ok(())
 }
 
-/// What was asked for, and the files that ask.
-pub(super) fn requests(folder: &Path) -> Vec<(PathBuf, Search)> {
+/// What was asked for, and the files that ask. Of those that cannot be read it is said once; `unreadable` are those.
+pub(super) fn requests(folder: &Path, unreadable: &mut HashSet<PathBuf>) -> Vec<(PathBuf, Search)> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let paths =
         entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "json"));
-    paths
-        .filter_map(|path| {
-            let (module, cause) = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
-            Some((path, Search { module, cause }))
-        })
-        .collect()
+    let known = std::mem::take(unreadable);
+    let mut found = Vec::new();
+    for path in paths {
+        match std::fs::read(&path).and_then(|text| Ok(serde_json::from_slice(&text)?)) {
+            Ok((module, cause)) => found.push((path, Search { module, cause })),
+            Err(error) => {
+                if !known.contains(&path) {
+                    tracing::warn!(file = %path.display(), %error, "a request to try again cannot be read");
+                }
+                unreadable.insert(path);
+            }
+        }
+    }
+    found
 }

@@ -13,6 +13,7 @@ mod log;
 mod settled;
 mod state;
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
@@ -64,10 +65,25 @@ pub(crate) enum StateError {
     Locked(PathBuf),
 }
 
+/// What a look at a lane found.
+#[derive(Debug, Default)]
+enum Look {
+    /// These are under way now.
+    Jobs(Vec<Job>),
+    /// Nothing for so long, or until something changes.
+    Wait(Option<Duration>),
+    /// Nothing is left to do.
+    #[default]
+    Nothing,
+}
+
 /// The queue.
 #[derive(Debug)]
 pub(crate) struct Queue {
+    /// Held while the disk is waited for: it is never locked on a thread of the runtime.
     state: Mutex<State>,
+    /// Requests to try again that cannot be read, and that this was said of.
+    unreadable: Mutex<HashSet<PathBuf>>,
     /// Counts what may give a caller something to do.
     changed: watch::Sender<u64>,
     folder: Option<PathBuf>,
@@ -117,6 +133,7 @@ impl Queue {
     fn with(state: State, settings: &PrewarmSettings, metrics: PrewarmMetrics, lock: Option<File>) -> Self {
         let queue = Self {
             state: Mutex::new(state),
+            unreadable: Mutex::default(),
             changed: watch::channel(0).0,
             folder: lock.is_some().then(|| settings.state_dir.clone()),
             waiting_max: settings.queue_max,
@@ -170,27 +187,11 @@ impl Queue {
         let mut changed = self.changed.subscribe();
         loop {
             changed.mark_unchanged();
-            let wait = {
-                let now = SystemTime::now();
-                let mut state = self.state.lock();
-                let State { lanes, limits, .. } = &mut *state;
-                let (lane, limits) = (lanes.get_mut(edge)?, limits.get_mut(edge)?);
-                let limit = limits.wait(now);
-                match limit {
-                    Some(wait) if until_idle && wait > Duration::from_mins(1) => return None,
-                    Some(wait) if lane.len() > 0 => Some(wait),
-                    _ => {
-                        let jobs = lane.take(unix_ms(now), artefacts_max.min(limits.artefacts_max()));
-                        if !jobs.is_empty() {
-                            limits.reserve(now, artefacts_of(&jobs));
-                            return Some(jobs);
-                        }
-                        if until_idle && lane.is_idle() {
-                            return None;
-                        }
-                        lane.next_due_ms().map(|due| Duration::from_millis(due.saturating_sub(unix_ms(now)).max(1)))
-                    }
-                }
+            let name = edge.to_owned();
+            let wait = match self.apart(move |queue| queue.look(&name, artefacts_max, until_idle)).await {
+                Look::Jobs(jobs) => return Some(jobs),
+                Look::Nothing => return None,
+                Look::Wait(wait) => wait,
             };
             let timer = async {
                 match wait {
@@ -205,8 +206,35 @@ impl Queue {
         }
     }
 
+    fn look(&self, edge: &str, artefacts_max: usize, until_idle: bool) -> Look {
+        let now = SystemTime::now();
+        let mut state = self.state.lock();
+        let State { lanes, limits, .. } = &mut *state;
+        let (Some(lane), Some(limits)) = (lanes.get_mut(edge), limits.get_mut(edge)) else { return Look::Nothing };
+        match limits.wait(now) {
+            Some(wait) if until_idle && wait > Duration::from_mins(1) => return Look::Nothing,
+            Some(wait) if lane.len() > 0 => return Look::Wait(Some(wait)),
+            _ => {}
+        }
+        let jobs = lane.take(unix_ms(now), artefacts_max.min(limits.artefacts_max()));
+        if !jobs.is_empty() {
+            limits.reserve(now, artefacts_of(&jobs));
+            return Look::Jobs(jobs);
+        }
+        if until_idle && lane.is_idle() {
+            return Look::Nothing;
+        }
+        let wait = |due: u64| Duration::from_millis(due.saturating_sub(unix_ms(now)).max(1));
+        Look::Wait(lane.next_due_ms().map(wait))
+    }
+
     /// The edge cannot be asked: its jobs wait again, and that was no try.
-    pub(crate) fn put_back(&self, edge: &str, jobs: &[Job]) {
+    pub(crate) async fn put_back(self: &Arc<Self>, edge: &str, jobs: Vec<Job>) {
+        let edge = edge.to_owned();
+        self.apart(move |queue| queue.put_back_now(&edge, &jobs)).await;
+    }
+
+    fn put_back_now(&self, edge: &str, jobs: &[Job]) {
         let keys: Vec<Key> = jobs.iter().map(|job| job.key.clone()).collect();
         let mut state = self.state.lock();
         if let Some(lane) = state.lanes.get_mut(edge) {
@@ -231,7 +259,7 @@ impl Queue {
         let (mut filled, mut bytes, mut lines) = (0, 0, Vec::new());
         for (job, mut outcomes) in jobs.iter().zip(outcomes) {
             for (part, outcome) in &mut outcomes {
-                state.compare(&job.key, *part, outcome);
+                state.compare(edge, &job.key, *part, outcome);
             }
             let settled = Settled::of(&outcomes);
             let is_dead = state.lanes.get_mut(edge).is_some_and(|lane| {
@@ -289,7 +317,8 @@ impl Queue {
     pub(crate) async fn follow_requests(self: &Arc<Self>) -> usize {
         let Some(folder) = self.folder.clone() else { return 0 };
         let mut revived = 0;
-        for (path, search) in requests(&folder.join(RETRY)) {
+        let found = self.apart(move |queue| requests(&folder.join(RETRY), &mut queue.unreadable.lock())).await;
+        for (path, search) in found {
             revived += self.revive(search).await;
             // Should it stay, it is followed once more.
             let _ = std::fs::remove_file(path);
@@ -298,18 +327,21 @@ impl Queue {
     }
 
     /// What was done so far, with what is still to be done as failures of an edge that was given up.
-    pub(crate) fn summary(&self) -> Summary {
-        let state = self.state.lock();
-        let mut summary = state.summary;
-        for lane in state.lanes.values() {
-            summary.add(Tally::default(), lane.artefacts());
-        }
-        summary
+    pub(crate) async fn summary(self: &Arc<Self>) -> Summary {
+        self.apart(|queue| {
+            let state = queue.state.lock();
+            let mut summary = state.summary;
+            for lane in state.lanes.values() {
+                summary.add(Tally::default(), lane.artefacts());
+            }
+            summary
+        })
+        .await
     }
 
     /// From now on shows how far it is with what waits.
-    pub(crate) fn show_progress(&self) {
-        let total: usize = self.state.lock().lanes.values().map(Lane::artefacts).sum();
+    pub(crate) async fn show_progress(self: &Arc<Self>) {
+        let total: usize = self.apart(|queue| queue.state.lock().lanes.values().map(Lane::artefacts).sum()).await;
         // Who shows it already goes on.
         let _ = self.progress.set(Progress::start(total, "artefacts"));
     }

@@ -30,8 +30,8 @@ pub(super) struct State {
     pub(super) journal: Journal,
     /// On disk.
     pub(super) log: Log,
-    /// What the first edge holds that was asked.
-    pub(super) digests: HashMap<(Key, Parts), Digest>,
+    /// What the first edge holds that was asked, and which it is.
+    pub(super) digests: HashMap<(Key, Parts), (Digest, String)>,
     /// Of this process.
     pub(super) summary: Summary,
 }
@@ -50,16 +50,19 @@ impl State {
         }
     }
 
-    /// Every edge must hold the same bytes of a version; one that holds others is not warm.
-    pub(super) fn compare(&mut self, key: &Key, part: Parts, outcome: &mut Result<Got, Failure>) {
+    /// Every edge must hold the same bytes of a version; one that holds others is not warm. It is asked again: the first may be
+    /// the one that is wrong, and once it says something else, that counts.
+    pub(super) fn compare(&mut self, edge: &str, key: &Key, part: Parts, outcome: &mut Result<Got, Failure>) {
         let Ok(Got { sha256: Some(digest), .. }) = outcome else { return };
         if self.digests.len() >= DIGESTS_MAX {
             self.digests.clear();
         }
-        let first = *self.digests.entry((key.clone(), part)).or_insert(*digest);
-        if first != *digest {
-            let reason = format!("it holds {} and another edge holds {}", digest.hex(), first.hex());
-            *outcome = Err(Failure { reason, is_final: true });
+        let (first, of) = self.digests.entry((key.clone(), part)).or_insert_with(|| (*digest, edge.to_owned()));
+        if of == edge {
+            *first = *digest;
+        } else if first != digest {
+            let reason = format!("it holds {} and {of} holds {}", digest.hex(), first.hex());
+            *outcome = Err(Failure { reason, is_final: false });
         }
     }
 

@@ -67,6 +67,9 @@ async fn what_was_given_up_is_tried_again_on_request() {
     assert!(queue.take("one", 100, true).await.is_none());
     let only_a = Search { module: Some("com/a".into()), cause: Some("go.mod".into()) };
     request_retry(folder.path(), &only_a).unwrap();
+    let request = std::fs::read_dir(folder.path().join(RETRY)).unwrap().next().unwrap().unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::mode(&request.metadata().unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o644, "whoever has the queue can read it");
     assert_eq!(queue.follow_requests().await, 1);
     assert_eq!(queue.follow_requests().await, 0, "once");
     assert_eq!(take(&queue, "one").await.len(), 1);
@@ -86,19 +89,26 @@ async fn a_failure_is_tried_again_after_a_while_and_then_given_up() {
         queue.settle("one", jobs, vec![vec![(Parts::MOD, Err(failed(false)))]]).await;
     }
     assert!(queue.take("one", 100, true).await.is_none());
-    assert_eq!(queue.summary().to_string(), "0 warmed, 0 already warm, 1 failed, 0 bytes");
+    assert_eq!(queue.summary().await.to_string(), "0 warmed, 0 already warm, 1 failed, 0 bytes");
 }
 
 #[tokio::test]
 async fn an_edge_that_holds_other_bytes_than_another_is_not_warm() {
-    let queue = Queue::in_memory(&["one".into(), "two".into()], &settings(Path::new("none")), PrewarmMetrics::new());
+    let settings = PrewarmSettings { retry_first: shared::config::Period::millis(40), ..settings(Path::new("none")) };
+    let queue = Queue::in_memory(&["one".into(), "two".into()], &settings, PrewarmMetrics::new());
     queue.want(vec![wanted("a", Parts::MOD)]).await;
-    for (edge, bytes, held) in [("one", b"right", true), ("two", b"wrong", false)] {
+    let settle = async |edge: &str, bytes: &[u8]| {
         let jobs = take(&queue, edge).await;
         let outcome = Ok(Got { was_warm: true, bytes: 5, sha256: Some(Digest::of(bytes)) });
         queue.settle(edge, jobs, vec![vec![(Parts::MOD, outcome)]]).await;
-        assert_eq!(queue.state.lock().lanes[edge].dead().count() == 0, held, "{edge}");
-    }
+        queue.state.lock().lanes[edge].is_idle()
+    };
+    assert!(settle("one", b"wrong").await);
+    assert!(!settle("two", b"right").await, "it is tried again");
+    queue.want(vec![Wanted { anew: true, ..wanted("a", Parts::MOD) }]).await;
+    assert!(settle("one", b"right").await, "it was repaired");
+    assert!(settle("two", b"right").await, "so the other is right too");
+    assert_eq!(queue.state.lock().lanes["two"].dead().count(), 0);
 }
 
 #[test]

@@ -30,6 +30,15 @@ const LIMITS: &str = "ulimit -c 0 && ulimit -v 4194304 && ulimit -f 8388608 && e
 /// Most files that are laid out.
 const FILES_MAX: usize = 10_000;
 
+/// Largest file that is laid out; none that counts is larger, as none is read that is.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// Most bytes that are laid out: one blob may be listed under any number of paths.
+const TREE_BYTES_MAX: u64 = 1 << 30;
+
+/// Where files are laid out before they are in place.
+const BESIDE: &str = "new";
+
 /// One repository and where its files are.
 #[derive(Debug)]
 pub(crate) struct Repository {
@@ -68,9 +77,14 @@ impl Repository {
     /// What went wrong, in one line without a credential.
     pub(crate) async fn fetch(&self) -> Result<Fetched, String> {
         let bare = self.folder.join("repository");
-        std::fs::create_dir_all(self.folder.join("home"))
-            .map_err(|error| format!("{}: {error}", self.folder.display()))?;
-        if !bare.join("HEAD").is_file() {
+        let has_bare = self
+            .apart(|folder| {
+                remove(&folder.join(BESIDE))?;
+                std::fs::create_dir_all(folder.join("home"))?;
+                Ok(folder.join("repository/HEAD").is_file())
+            })
+            .await?;
+        if !has_bare {
             self.git(&["init", "--quiet", "--bare", "--template=", "repository"]).await?;
         }
         let what = if self.settings.branch.is_empty() { "HEAD" } else { &self.settings.branch };
@@ -78,8 +92,15 @@ impl Repository {
         self.git(&[at, "fetch", "--quiet", "--depth=1", "--no-tags", "--force", "origin", what]).await?;
         let commit = text(&self.git(&[at, "rev-parse", "--verify", "FETCH_HEAD^{commit}"]).await?);
         let tree = self.folder.join(&commit);
-        if !tree.is_dir() {
-            self.lay_out(&commit, &tree).await?;
+        let has_tree = {
+            let tree = tree.clone();
+            self.apart(move |_| Ok(tree.is_dir())).await?
+        };
+        if !has_tree {
+            let laid_out = self.lay_out(&commit, &tree).await;
+            // It would grow by every commit. The next fetch brings one commit anew, which costs less than to keep house.
+            self.apart(move |_| remove(&bare)).await?;
+            laid_out?;
         }
         Ok(Fetched { commit, tree })
     }
@@ -87,24 +108,42 @@ impl Repository {
     /// Writes the files beside and moves them into place when all are there; those of other commits go.
     async fn lay_out(&self, commit: &str, tree: &Path) -> Result<(), String> {
         let at = "--git-dir=repository";
-        let listed = self.git(&[at, "ls-tree", "-r", "-z", "--full-tree", commit]).await?;
-        let wrong = |error: std::io::Error| format!("{}: {error}", self.folder.display());
-        let beside = tempfile::Builder::new().prefix("new-").tempdir_in(&self.folder).map_err(wrong)?;
-        for (blob, path) in listed.split(|byte| *byte == 0).filter_map(entry).take(FILES_MAX) {
+        let listed = self.git(&[at, "ls-tree", "-r", "-l", "-z", "--full-tree", commit]).await?;
+        let entries: Vec<Entry> = listed.split(|byte| *byte == 0).filter_map(entry).take(FILES_MAX).collect();
+        if entries.iter().map(|entry| entry.bytes).sum::<u64>() > TREE_BYTES_MAX {
+            return Err(format!("{}: its files are larger than {TREE_BYTES_MAX} bytes together", self.shown()));
+        }
+        self.apart(|folder| std::fs::create_dir_all(folder.join(BESIDE))).await?;
+        for Entry { blob, path, .. } in entries {
             let content = self.git(&[at, "cat-file", "blob", &blob]).await?;
-            let file = beside.path().join(path);
-            if let Some(folder) = file.parent() {
-                std::fs::create_dir_all(folder).map_err(wrong)?;
-            }
-            std::fs::write(file, content).map_err(wrong)?;
+            let write = move |folder: &Path| {
+                let file = folder.join(BESIDE).join(path);
+                file.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+                std::fs::write(file, content)
+            };
+            self.apart(write).await?;
         }
-        for old in std::fs::read_dir(&self.folder).map_err(wrong)?.flatten() {
-            if is_commit(&old.file_name().to_string_lossy()) {
-                // What stays is removed the next time.
-                let _ = std::fs::remove_dir_all(old.path());
+        let tree = tree.to_owned();
+        self.apart(move |folder| {
+            for old in std::fs::read_dir(folder)?.flatten() {
+                if is_commit(&old.file_name().to_string_lossy()) {
+                    // What stays is removed the next time.
+                    let _ = std::fs::remove_dir_all(old.path());
+                }
             }
-        }
-        std::fs::rename(beside.keep(), tree).map_err(wrong)
+            std::fs::rename(folder.join(BESIDE), tree)
+        })
+        .await
+    }
+
+    /// Work on the folder, which waits for the disk.
+    async fn apart<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Path) -> std::io::Result<T> + Send + 'static,
+    ) -> Result<T, String> {
+        let folder = self.folder.clone();
+        let done = tokio::task::spawn_blocking(move || work(&folder)).await.map_err(|error| error.to_string())?;
+        done.map_err(|error| format!("{}: {error}", self.folder.display()))
     }
 
     /// Runs git to its end; what it said on its standard output.
@@ -205,16 +244,32 @@ impl Drop for Group {
     }
 }
 
-/// The blob and the path of a listed file that counts.
-fn entry(line: &[u8]) -> Option<(String, PathBuf)> {
+/// A listed file that counts.
+struct Entry {
+    blob: String,
+    bytes: u64,
+    path: PathBuf,
+}
+
+fn entry(line: &[u8]) -> Option<Entry> {
     let line = std::str::from_utf8(line).ok()?;
     let (what, path) = line.split_once('\t')?;
-    let mut fields = what.split(' ');
-    let (mode, kind, blob) = (fields.next()?, fields.next()?, fields.next()?);
+    let mut fields = what.split_ascii_whitespace();
+    let (mode, kind, blob, bytes) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+    // Other objects than blobs have none.
+    let bytes = bytes.parse().ok().filter(|bytes| *bytes <= FILE_BYTES_MAX)?;
     let path = PathBuf::from(path);
     let is_plain = path.components().all(|part| matches!(part, Component::Normal(_)));
     let is_file = kind == "blob" && mode.starts_with("100");
-    (is_plain && is_file && is_meant(path.file_name()?.to_str()?)).then(|| (blob.to_owned(), path))
+    (is_plain && is_file && is_meant(path.file_name()?.to_str()?)).then(|| Entry { blob: blob.to_owned(), bytes, path })
+}
+
+/// Removes a folder, if it is there.
+fn remove(folder: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn is_commit(name: &str) -> bool {
@@ -263,7 +318,11 @@ mod tests {
         let first = repository.fetch().await.unwrap();
         assert_eq!(std::fs::read_to_string(first.tree.join("sub/go.mod")).unwrap(), "module a.b/one\n");
         assert!(!first.tree.join("main.go").exists(), "only what counts");
+        let below = |name: &str| first.tree.parent().unwrap().join(name);
+        assert!(!below("repository").exists(), "the packs of old commits do not pile up");
+        std::fs::create_dir(below(BESIDE)).unwrap();
         assert_eq!(repository.fetch().await.unwrap(), first);
+        assert!(!below(BESIDE).exists(), "what a killed run left goes");
         commit("module a.b/two\n");
         let second = repository.fetch().await.unwrap();
         assert_eq!(std::fs::read_to_string(second.tree.join("sub/go.mod")).unwrap(), "module a.b/two\n");
@@ -284,13 +343,14 @@ mod tests {
 
     #[test]
     fn only_plain_paths_of_files_that_count() {
-        let of = |line: &str| entry(line.as_bytes()).map(|(_, path)| path.display().to_string());
-        assert_eq!(of("100644 blob abc\tsub/go.mod").as_deref(), Some("sub/go.mod"));
+        let of = |line: &str| entry(line.as_bytes()).map(|entry| entry.path.display().to_string());
+        assert_eq!(of("100644 blob abc      17\tsub/go.mod").as_deref(), Some("sub/go.mod"));
         for line in [
-            "120000 blob abc\tgo.mod",
-            "100644 blob abc\t../go.mod",
-            "100644 blob abc\tmain.go",
-            "160000 commit abc\tgo.mod",
+            "120000 blob abc      17\tgo.mod",
+            "100644 blob abc      17\t../go.mod",
+            "100644 blob abc      17\tmain.go",
+            "160000 commit abc       -\tgo.mod",
+            "100644 blob abc 67108864\tgo.mod",
             "",
         ] {
             assert_eq!(of(line), None, "{line}");
