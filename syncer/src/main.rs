@@ -81,7 +81,7 @@ fn main() -> ExitCode {
     };
     let code = runtime.block_on(async {
         match command {
-            Command::Run => match daemon::run(config, args.common.announce.as_deref()).await {
+            Command::Run => match Box::pin(daemon::run(config, args.common.announce.as_deref())).await {
                 Ok(()) => ExitCode::from(EXIT_DONE),
                 Err(error) => fail(BINARY, EXIT_FAILED, &error),
             },
