@@ -1,7 +1,7 @@
 //! A company's own proxy, through which alone the internet is reached: asked by CONNECT in its turn.
 //!
 //! It resolves names, so their addresses are not known here: what it lets through is for its own rules, and for `egress.hosts`.
-//! Addresses that are written as such are judged here as ever.
+//! Addresses that are written as such, in any of the forms that resolvers take for one, and the names of loopback are judged here.
 
 use std::io;
 use std::net::IpAddr;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
+use shared::request::decode_percent;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -51,7 +52,8 @@ impl Parent {
         Ok(Some(Self {
             host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
             port: url.port_or_known_default().ok_or_else(wrong)?,
-            user: url.username().to_owned(),
+            // A URL has it encoded; the proxy compares it as it is.
+            user: decode_percent(url.username()).ok_or_else(wrong)?,
             password_file: settings.parent_password_file.clone(),
             exempt: exempt.collect(),
         }))
@@ -67,7 +69,7 @@ impl Parent {
 
     /// A tunnel to the host, or why there is none.
     pub(super) async fn open(&self, host: &str, port: u16, patience: Duration) -> Result<TcpStream, Incident> {
-        if host.parse::<IpAddr>().is_ok_and(|address| !is_public(address)) {
+        if !may_be_public(host) {
             let why = format!("{host} has an internal address and is not on egress.internal_hosts");
             return Err(Incident::Refused(why));
         }
@@ -108,6 +110,19 @@ impl Parent {
     }
 }
 
+/// Whether a host may lie outside, as far as that can be told without resolving it: no name of loopback, and no address of an
+/// inner network, be it written as `127.1`, `0x7f000001` or `2130706433` (WHATWG URL, "host parsing").
+fn may_be_public(host: &str) -> bool {
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let Ok(url) = Url::parse(&format!("http://{host}/")) else { return false };
+    let Some(host) = url.host_str() else { return false };
+    if let Ok(address) = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        return is_public(address);
+    }
+    let name = host.trim_end_matches('.');
+    name != "localhost" && !name.ends_with(".localhost")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +148,37 @@ mod tests {
         }
         let none = Parent::new(&settings(Some("http://proxy.test:3128"), &["*"])).unwrap().unwrap();
         assert!(!none.leads_to("example.com"));
+    }
+
+    #[test]
+    fn inner_addresses_are_known_in_every_form() {
+        for host in [
+            "127.0.0.1",
+            "127.1",
+            "0x7f000001",
+            "0x7f.1",
+            "0177.0.0.1",
+            "2130706433",
+            "10.1",
+            "::1",
+            "::ffff:10.0.0.1",
+            "localhost",
+            "LOCALHOST",
+            "localhost.",
+            "a.localhost",
+            "1.2.3.999",
+        ] {
+            assert!(!may_be_public(host), "{host}");
+        }
+        for host in ["8.8.8.8", "0x08080808", "2606:4700::1111", "example.com", "git_hub.example.com", "notlocalhost"] {
+            assert!(may_be_public(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_users_name_is_sent_as_it_is() {
+        let parent = Parent::new(&settings(Some("http://corp%5Cj%40ne@proxy.test:3128"), &[])).unwrap().unwrap();
+        assert_eq!(parent.user, "corp\\j@ne");
     }
 
     #[test]

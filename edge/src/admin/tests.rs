@@ -46,6 +46,28 @@ async fn prewarming_fills_what_is_not_held_and_says_what_failed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_prewarmed_costs_clients_no_center() {
+    let center = Center::start().await;
+    let edge = TestEdge::start(&center, |_| {});
+    let infos: Vec<String> = (0..8).map(|number| format!("example.com/m{number}/@v/v1.0.0.info")).collect();
+    for info in &infos {
+        center.reply(info, Reply::Refusal(503, "unavailable: not for this platform"));
+    }
+    let state = async || {
+        let report = edge.client.get(edge.admin_url("api/v1/upstreams")).send().await.unwrap().text().await.unwrap();
+        let report: Value = serde_json::from_str(&report).unwrap();
+        report["upstreams"][0]["breaker"]["state"].as_str().unwrap().to_owned()
+    };
+    let (_, answer) = post(&edge, "api/v1/prewarm", &json!({ "artefacts": infos })).await;
+    assert_eq!(answer["failed"], 8, "{answer}");
+    assert_eq!(state().await, "closed");
+    for info in &infos {
+        edge.get(info).await;
+    }
+    assert_eq!(state().await, "open", "what clients ask for counts");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_purge_takes_a_version_a_module_or_all() {
     let center = Center::start().await;
     let edge = TestEdge::start(&center, |_| {});

@@ -177,7 +177,8 @@ async fn filled(app: &Arc<App>, ask: &Ask, request: &Request, key: &Key) -> Resu
 
 /// The one fill of the key, begun if none is under way.
 fn begin(app: &Arc<App>, ask: &Ask, request: &Request, key: &Key, wanted: Wanted) -> Result<Fill, TooMany> {
-    upstream::begin(app, key, wanted, || fetch(app, ask, request, key))
+    let is_ahead = matches!(wanted, Wanted::Ahead);
+    upstream::begin(app, key, wanted, || Fetch { is_ahead, ..fetch(app, ask, request, key) })
 }
 
 fn fetch(app: &App, ask: &Ask, request: &Request, key: &Key) -> Fetch {
@@ -195,6 +196,7 @@ fn fetch(app: &App, ask: &Ask, request: &Request, key: &Key) -> Fetch {
         route,
         mutable,
         after_removal: false,
+        is_ahead: false,
         request_id: ask.request_id.clone(),
         via: ask.via.clone(),
     }

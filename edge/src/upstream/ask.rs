@@ -12,15 +12,15 @@ use tokio::time::{Instant, sleep_until};
 use super::attempt::{Attempt, Attempts, Failure, Taken};
 use super::health::{Health, News};
 use super::pool::Center;
-use super::{RouteKey, Upstream};
+use super::{Fetch, RouteKey, Upstream};
 
 impl Upstream {
-    /// The centers that may be asked for what `route` stands for, best first.
-    pub(super) fn attempts(&self, route: &RouteKey) -> Attempts {
+    /// The centers that may be asked for it, best first.
+    pub(super) fn attempts(&self, fetch: &Fetch) -> Attempts {
         let pool = self.pool.load_full();
-        let chosen = pool.choose(route, Instant::now());
+        let chosen = pool.choose(&fetch.route, Instant::now());
         self.last_choice.note(&pool, &chosen);
-        Attempts::new(pool, chosen, Arc::clone(&self.budget), self.metrics.clone())
+        Attempts::new(pool, chosen, Arc::clone(&self.budget), self.metrics.clone(), fetch.is_ahead)
     }
 
     /// Asks the next center of `attempts` for `path` of the repository and waits for its header. One that cannot be reached,

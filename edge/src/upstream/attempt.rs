@@ -24,6 +24,7 @@ pub(crate) struct Attempts {
     left: std::vec::IntoIter<Arc<Center>>,
     budget: Arc<Mutex<RetryBudget>>,
     metrics: Metrics,
+    is_ahead: bool,
     /// How the next one comes about.
     next: Next,
     /// Those that might have been asked but for their breakers.
@@ -58,6 +59,8 @@ pub(crate) struct Attempt {
     center: Arc<Center>,
     pool: Arc<Pool>,
     metrics: Metrics,
+    /// It is made ahead of any client: its failure says nothing of what clients ask for, and costs them no center.
+    is_ahead: bool,
     trial: bool,
     slow: AtomicBool,
     judged: AtomicBool,
@@ -81,11 +84,17 @@ pub(super) enum Failure {
 }
 
 impl Attempts {
-    /// Those that were chosen from the pool.
-    pub(super) fn new(pool: Arc<Pool>, chosen: Chosen, budget: Arc<Mutex<RetryBudget>>, metrics: Metrics) -> Self {
+    /// Those that were chosen from the pool; `is_ahead` if no client wants the answer yet.
+    pub(super) fn new(
+        pool: Arc<Pool>,
+        chosen: Chosen,
+        budget: Arc<Mutex<RetryBudget>>,
+        metrics: Metrics,
+        is_ahead: bool,
+    ) -> Self {
         let Chosen { centers, refused, refused_until, .. } = chosen;
         budget.lock().earn();
-        Self { pool, left: centers.into_iter(), budget, metrics, next: Next::First, refused, refused_until }
+        Self { pool, left: centers.into_iter(), budget, metrics, is_ahead, next: Next::First, refused, refused_until }
     }
 
     /// The next center to ask: one that may still be asked, if the budget has a repeat left.
@@ -110,6 +119,7 @@ impl Attempts {
             center,
             pool: Arc::clone(&self.pool),
             metrics: self.metrics.clone(),
+            is_ahead: self.is_ahead,
             trial,
             slow: AtomicBool::new(false),
             judged: AtomicBool::new(false),
@@ -187,7 +197,8 @@ impl Attempt {
     /// one that is slow is better than none.
     pub(super) fn is_slow(&self) {
         let now = Instant::now();
-        if self.pool.has_other_than(&self.center.health, now) && !self.slow.swap(true, Ordering::Relaxed) {
+        let counts = !self.is_ahead && self.pool.has_other_than(&self.center.health, now);
+        if counts && !self.slow.swap(true, Ordering::Relaxed) {
             let changed = self.center.health.slow(now);
             self.center.tell(changed);
         }
@@ -219,6 +230,15 @@ impl Attempt {
         if self.judged.swap(true, Ordering::Relaxed) {
             return;
         }
+        self.metrics.upstream_request(&self.center.name, outcome);
+        if self.is_ahead && verdict == Verdict::Bad {
+            if self.trial {
+                self.center.health.release();
+            }
+            // If the center is gone, its probes tell.
+            self.pool.doubt(&self.center);
+            return;
+        }
         let call = Call { trial: self.trial, slow: self.slow.load(Ordering::Relaxed) };
         let changed = self.center.health.judge(Instant::now(), call, verdict);
         self.center.tell(changed);
@@ -226,7 +246,6 @@ impl Attempt {
             // If it is gone, its return shows by its probes; if they are answered all along, it is ill in another way.
             self.pool.doubt(&self.center);
         }
-        self.metrics.upstream_request(&self.center.name, outcome);
     }
 }
 

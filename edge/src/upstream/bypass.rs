@@ -62,7 +62,7 @@ async fn run(app: &App, fetch: &Fetch, turn: Arc<Turn>, through: &mut Through) -
     let limits = app.config().limits.queue();
     let _place = app.limits.place(&turn, limits).await?;
     drop(turn);
-    let mut attempts = app.upstream.attempts(&fetch.route);
+    let mut attempts = app.upstream.attempts(fetch);
     let taken = app.upstream.ask(&mut attempts, Method::GET, &fetch.path, fetch.headers(app, None)).await?;
     if taken.response.status() != StatusCode::OK {
         return Err(refused(taken.response).await);

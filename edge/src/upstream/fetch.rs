@@ -39,6 +39,8 @@ pub(crate) struct Fetch {
     /// Whether a center that does not know of all changes that this edge knows must not answer, though the artefact is no
     /// mutable one: its version was removed, and the answer may be of the time before.
     pub(crate) after_removal: bool,
+    /// Whether it is begun ahead of any client.
+    pub(crate) is_ahead: bool,
     /// The request's id, so that both tiers' logs can be joined.
     pub(crate) request_id: String,
     /// The tiers that the request came through.
@@ -136,7 +138,7 @@ async fn take(
     (for_a_client, writer): (bool, &mut FillWriter<FillHead>),
 ) -> Result<(), FillError> {
     let headers = fetch.headers(app, held.as_ref());
-    let mut attempts = app.upstream.attempts(&fetch.route);
+    let mut attempts = app.upstream.attempts(fetch);
     let taken = app.upstream.ask(&mut attempts, Method::GET, &fetch.path, headers).await?;
     let status = taken.response.status();
     match (status, held) {
@@ -165,7 +167,7 @@ async fn removed(app: &Arc<App>, fetch: &Fetch) -> FillError {
     let fetch = &Fetch { after_removal: true, ..fetch.clone() };
     let unknown = FillError::new(FillErrorKind::Unavailable, "the version was removed while it was fetched");
     let ticket = app.cache.ticket(&fetch.key);
-    let mut attempts = app.upstream.attempts(&fetch.route);
+    let mut attempts = app.upstream.attempts(fetch);
     let Ok(taken) = app.upstream.ask(&mut attempts, Method::GET, &fetch.path, fetch.headers(app, None)).await else {
         return unknown;
     };

@@ -107,7 +107,7 @@ impl Promise {
 
 /// Asks the center by HEAD what the body's digest is.
 pub(super) async fn digest_of(app: &App, fetch: &Fetch) -> Result<Option<Digest>, FillError> {
-    let mut attempts = app.upstream.attempts(&fetch.route);
+    let mut attempts = app.upstream.attempts(fetch);
     let taken = app.upstream.ask(&mut attempts, Method::HEAD, &fetch.path, fetch.headers(app, None)).await?;
     // There is no body to wait for.
     taken.attempt.succeeded();
