@@ -61,6 +61,7 @@ pub(super) async fn walk(mods: &Mods, project: &Project, versions_max: usize) ->
     for main in &project.mains {
         roots.extend(main.require.iter().map(|key| (key.clone(), Way::of(main.is_pruned))));
     }
+    let is_pruned = project.mains.iter().all(|main| main.is_pruned);
     let mut closure = Closure::default();
     let mut rounds = 0;
     loop {
@@ -74,8 +75,9 @@ pub(super) async fn walk(mods: &Mods, project: &Project, versions_max: usize) ->
             walk.raise_workspace().await;
         } else if rounds == ROUNDS_MAX {
             walk.stop();
-        } else if !walk.is_too_large && walk.raise(&mut roots) {
-            // As `go` does: what the lower versions of the roots required counts no more, though it was read.
+        } else if is_pruned && !walk.is_too_large && walk.raise(&mut roots) {
+            // As `go` does: what the lower versions of the roots required counts no more, though it was read. Before go 1.17 it
+            // goes on counting.
             closure.add_all(walk.read(), Parts::GRAPH);
             continue;
         }
