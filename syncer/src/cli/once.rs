@@ -6,6 +6,7 @@
 //! pre-warm   the configured sources, what is new, and a go.sum          (where there are any)
 //! ```
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -76,7 +77,7 @@ fn together(codes: &[u8]) -> u8 {
 }
 
 fn failed(part: &str, error: &dyn std::fmt::Display) -> u8 {
-    print(&format!("{part}: failed: {error}\n"));
+    let _ = writeln!(std::io::stderr().lock(), "modtier-syncer: {part}: failed: {error}");
     EXIT_USAGE
 }
 

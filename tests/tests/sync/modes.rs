@@ -165,7 +165,7 @@ async fn once_does_a_pass_and_its_exit_code_says_how_far_it_came() {
 
     redis.kill9();
     let said = syncer(&["once"], &env).await;
-    assert!(said.code == 1 && said.out.contains("relay: failed"), "one part failed: {said:?}");
+    assert!(said.code == 1 && said.err.contains("relay: failed"), "one part failed: {said:?}");
     origin.go_down().await;
     cluster.center.kill9();
     assert_eq!(syncer(&["once"], &env).await.code, 2, "nothing could be done");
