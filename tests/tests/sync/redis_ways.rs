@@ -144,7 +144,7 @@ async fn a_fail_over_by_sentinels_is_followed() {
 
     // The old one comes back, and the Sentinels make it a replica: nobody takes it for the master.
     master.restart();
-    until("the old master has become a replica", Duration::from_secs(30), async || {
+    until("the old master has become a replica", Duration::from_mins(2), async || {
         let role: Option<Vec<redis::Value>> = ask(old, &["ROLE"]).await;
         role.is_some_and(|role| format!("{role:?}").contains("slave"))
     })
