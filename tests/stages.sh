@@ -71,7 +71,7 @@ case ${1:?lint, test, deep or soak} in
     stage 'generated docs' 5 generated_docs
     stage 'prometheus rules' 5 rules
     stage 'dependencies' 90 deny
-    stage 'unit tests' 60 cargo test --workspace --lib --bins
+    stage 'unit tests' 90 cargo test --workspace --lib --bins
     stage 'fuzz, 20 s each' 60 env MODTIER_FUZZ_SECONDS=20 cargo test --workspace --bin modtier-edge --test hostile -- fuzz --nocapture --test-threads 8
     stage 'end to end' 480 cargo test --workspace --test '*'
     ;;
