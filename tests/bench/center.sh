@@ -5,25 +5,13 @@
 #   BENCH_SECONDS of a round of hits (5), BENCH_ROUNDS (3)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. tests/bench/report.sh
 bin=$1 modules=${MODULES:-500} published=${PUBLISHED:-1000} versions=${VERSIONS:-10000} clients=${CLIENTS:-16} delay=${DELAY:-50ms}
 seconds=${BENCH_SECONDS:-5} rounds=${BENCH_ROUNDS:-3}
 work=$(mktemp -d)
 started=()
-stop() {
-  local pid
-  for pid in "${started[@]}"; do { kill "$pid" && wait "$pid"; } 2>/dev/null || true; done
-  rm -rf "$work"
-}
 trap stop EXIT
-await() { # FILE PID LOG
-  local deadline=$((SECONDS + 60))
-  until [ -s "$1" ]; do
-    kill -0 "$2" 2>/dev/null && [ $SECONDS -lt $deadline ] || { cat "$3" >&2; exit 1; }
-    sleep 0.05
-  done
-}
 per() { awk "BEGIN { printf \"%.2f\", $1 / $2 }"; }
-median() { sort -g | sed -n "$(((rounds + 1) / 2))p"; }
 
 # --- the origin, the center -------------------------------------------------------------------------------------------------------
 (cd tests/bench/center && go build -o "$work/tool" .)

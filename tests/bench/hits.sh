@@ -8,19 +8,7 @@ cd "$(dirname "$0")/../.."
 bin=$1 report=$2 seconds=${BENCH_SECONDS:-5} rounds=${BENCH_ROUNDS:-3}
 work=$(mktemp -d)
 started=()
-stop() {
-  local pid
-  for pid in "${started[@]}"; do { kill "$pid" && wait "$pid"; } 2>/dev/null || true; done
-  rm -rf "$work"
-}
 trap stop EXIT
-await() { # FILE PID LOG
-  local deadline=$((SECONDS + 60))
-  until [ -s "$1" ]; do
-    kill -0 "$2" 2>/dev/null && [ $SECONDS -lt $deadline ] || { cat "$3" >&2; exit 1; }
-    sleep 0.1
-  done
-}
 free_ports() { # COUNT
   python3 -c 'import socket, sys
 held = [socket.create_server(("127.0.0.1", 0)) for _ in range(int(sys.argv[1]))]
@@ -69,7 +57,6 @@ go_pid=$!
 await "$work/fileserver.address" $go_pid /dev/null
 
 # --- measuring ------------------------------------------------------------------------------------------------------------------
-median() { sort -g | sed -n "$(((rounds + 1) / 2))p"; }
 cpu_us() { # PID: what it and its children have used so far
   local pid total=0 ticks
   for pid in "$1" $(pgrep -P "$1" || true); do

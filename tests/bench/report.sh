@@ -1,4 +1,4 @@
-# Sourced by the benches. Each owns one section of the report and leaves the others as they are.
+# Sourced by the benches: the report, of which each owns one section, and the processes that some of them start.
 
 # put_section REPORT NAME: puts what comes on stdin between the two comments of that name, or at the end.
 put_section() {
@@ -22,3 +22,20 @@ machine() {
     "$(awk -F': ' '/^model name/ { print $2; exit }' /proc/cpuinfo)" "$(uname -r)" "$(nproc)" \
     "$(awk '/^MemTotal/ { printf "%.0f", $2 / 1048576 }' /proc/meminfo)"
 }
+
+# A folder and processes that end with the bench: it makes `work`, appends to `started`, and sets `trap stop EXIT`.
+stop() {
+  local pid
+  for pid in "${started[@]}"; do { kill "$pid" && wait "$pid"; } 2>/dev/null || true; done
+  rm -rf "$work"
+}
+await() { # FILE PID LOG: until the file has something, or the process is gone, or 60 s have passed
+  local deadline=$((SECONDS + 60))
+  until [ -s "$1" ]; do
+    kill -0 "$2" 2>/dev/null && [ $SECONDS -lt $deadline ] || { cat "$3" >&2; exit 1; }
+    sleep 0.05
+  done
+}
+
+# median: of the figures on stdin, one for each of `rounds`.
+median() { sort -g | sed -n "$(((rounds + 1) / 2))p"; }
