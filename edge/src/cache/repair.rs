@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use shared::change::{Change, ChangeId, EventType, Kind, anything_changed};
 use shared::module::pseudo::is_pseudo_version;
 use shared::module::semver;
@@ -95,9 +96,15 @@ impl Store {
         Ok(Some(repaired))
     }
 
-    /// Whether nothing has made it stale yet, neither by itself nor with all others.
-    fn counts_as_fresh(&self, row: &Row) -> bool {
-        !row.stale && row.era >= self.eras.state().stale_before
+    /// The body of a mutable that nothing has made stale yet, neither by itself nor with all others.
+    fn fresh_body(&self, key: &[u8]) -> Result<Option<Bytes>, CacheError> {
+        let is_fresh = |row: &Row| !row.stale && row.era >= self.eras.state().stale_before;
+        let row = self.index.get(Family::Entries, key)?.and_then(|value| Row::decode(&value)).filter(is_fresh);
+        let Some(row) = row else { return Ok(None) };
+        match self.body(&row)? {
+            Body::Whole(EntryBody::Memory(body)) => Ok(Some(body)),
+            _ => Ok(None),
+        }
     }
 
     /// Whether a latest version that is held, and not stale already, is older than one that the center holds.
@@ -107,13 +114,7 @@ impl Store {
             #[serde(rename = "Version")]
             version: String,
         }
-        let value = self.index.get(Family::Entries, &key::latest_key(module, repo))?;
-        let Some(row) = value.and_then(|value| Row::decode(&value)).filter(|row| self.counts_as_fresh(row)) else {
-            return Ok(false);
-        };
-        let Body::Whole(EntryBody::Memory(body)) = self.body(&row)? else {
-            return Ok(false);
-        };
+        let Some(body) = self.fresh_body(&key::latest_key(module, repo))? else { return Ok(false) };
         let Ok(Latest { version: latest }) = serde_json::from_slice(&body) else {
             return Ok(false);
         };
@@ -122,13 +123,7 @@ impl Store {
 
     /// Whether a list that is held, and not stale already, lacks a version that the center holds.
     fn list_lacks(&self, repo: &str, module: &str, versions: &BTreeSet<String>) -> Result<bool, CacheError> {
-        let value = self.index.get(Family::Entries, &key::list_key(module, repo))?;
-        let Some(row) = value.and_then(|value| Row::decode(&value)).filter(|row| self.counts_as_fresh(row)) else {
-            return Ok(false);
-        };
-        let Body::Whole(EntryBody::Memory(list)) = self.body(&row)? else {
-            return Ok(false);
-        };
+        let Some(list) = self.fresh_body(&key::list_key(module, repo))? else { return Ok(false) };
         let known: BTreeSet<&[u8]> = list.split(|byte| *byte == b'\n').collect();
         Ok(versions.iter().any(|version| !is_pseudo_version(version) && !known.contains(version.as_bytes())))
     }
