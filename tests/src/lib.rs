@@ -40,6 +40,7 @@ mod sandbox;
 mod seed;
 mod slow_line;
 pub mod soak;
+mod wall_clock;
 mod web;
 
 pub use authority::Authority;
@@ -60,4 +61,5 @@ pub use redis_server::{RedisServer, free_port};
 pub use sandbox::Sandbox;
 pub use seed::Seed;
 pub use slow_line::SlowLine;
+pub use wall_clock::WallClock;
 pub use web::{Reply, Web};

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
 
+mod clock;
 mod crowd;
 mod disk_trouble;
 mod failover;
