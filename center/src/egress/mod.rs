@@ -14,6 +14,7 @@
 
 mod address;
 mod connect;
+mod head;
 mod parent;
 mod proxy;
 mod rules;

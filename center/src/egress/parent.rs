@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::address::is_public;
-use super::proxy::read_head;
+use super::head::read_head;
 use super::{EgressSettings, Incident};
 
 /// The proxy, and for which hosts it is not asked.

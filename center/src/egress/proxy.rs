@@ -5,20 +5,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::address::is_public;
+use super::head::{parse, read_head};
 use super::parent::Parent;
 use super::rules::{Route, Rules, split};
-use super::{Incident, Passes, USER};
+use super::{Incident, Passes};
 
-/// Longest head of a request in bytes.
-const HEAD_BYTES_MAX: usize = 8 << 10;
 /// How long a client may take to say what it wants.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a name may take to be resolved, and an address to answer.
@@ -33,13 +30,6 @@ pub(super) struct Proxy {
     pub(super) parent: Option<Parent>,
     pub(super) passes: Passes,
     pub(super) places: Arc<Semaphore>,
-}
-
-/// What a client asks for.
-struct Asked {
-    method: String,
-    target: String,
-    secret: Option<String>,
 }
 
 impl Proxy {
@@ -143,39 +133,6 @@ async fn resolve(host: &str, route: &Route) -> Result<Vec<SocketAddr>, Incident>
         return Err(Incident::Refused(format!("{host} has an internal address and is not on egress.internal_hosts")));
     }
     Ok(allowed)
-}
-
-/// Everything up to the empty line, and not a byte more: what follows belongs to the tunnel.
-pub(super) async fn read_head(client: &mut TcpStream) -> io::Result<Vec<u8>> {
-    let mut head = Vec::with_capacity(256);
-    while !head.ends_with(b"\r\n\r\n") {
-        if head.len() == HEAD_BYTES_MAX {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        head.push(client.read_u8().await?);
-    }
-    Ok(head)
-}
-
-fn parse(head: &[u8]) -> Option<Asked> {
-    let text = std::str::from_utf8(head).ok()?;
-    let mut lines = text.split("\r\n");
-    let mut words = lines.next()?.split(' ');
-    let (method, target, version) = (words.next()?, words.next()?, words.next()?);
-    if !version.starts_with("HTTP/1.") || words.next().is_some() {
-        return None;
-    }
-    let secret = lines.find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        let credential = value.trim().strip_prefix("Basic ")?;
-        name.eq_ignore_ascii_case("proxy-authorization").then(|| secret_of(credential)).flatten()
-    });
-    Some(Asked { method: method.to_owned(), target: target.to_owned(), secret })
-}
-
-fn secret_of(credential: &str) -> Option<String> {
-    let decoded = String::from_utf8(STANDARD.decode(credential.trim()).ok()?).ok()?;
-    decoded.strip_prefix(USER)?.strip_prefix(':').map(str::to_owned)
 }
 
 async fn answer(client: &mut TcpStream, status: &str, header: &str) -> io::Result<()> {

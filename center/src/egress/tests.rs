@@ -115,7 +115,7 @@ async fn parent(status: &'static str) -> (u16, tokio::sync::oneshot::Receiver<St
     let (asked, receiver) = tokio::sync::oneshot::channel();
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
-        let head = proxy::read_head(&mut stream).await.unwrap();
+        let head = head::read_head(&mut stream).await.unwrap();
         asked.send(String::from_utf8(head).unwrap()).unwrap();
         stream.write_all(format!("HTTP/1.1 {status}\r\n\r\n").as_bytes()).await.unwrap();
         let mut buffer = [0; 64];
