@@ -47,7 +47,7 @@ soak: ## five minutes of mixed load under random faults (SOAK_SECONDS=3600: long
 lint: ## the quick check: format and lints
 	@tests/stages.sh lint
 
-bench: ## ours, nginx and a Go file server in turn, a million entries, crowds, choice of center; figures go to docs/benchmarks.md
+bench: ## ours, nginx and a Go file server in turn, a million entries, crowds, a closure, choice of center; figures go to docs/benchmarks.md
 	@deploy/prerequisites.sh build bench
 	@cargo build --quiet --release --workspace --bins --examples
 	@tests/bench/all.sh "$(abspath $(CARGO_TARGET_DIR))/release" "$(CURDIR)/docs/benchmarks.md"

@@ -91,9 +91,17 @@ impl Center {
         self.script.replies.lock().insert(path, replies.into_iter().collect());
     }
 
-    /// What it answers to `path` of its administration.
+    /// What it answers to `path` of its administration, with any query or with the one that it has.
     pub(crate) fn reply_api(&self, path: &str, bytes: String) {
-        let reply = Reply::right(bytes, Proof::Header);
+        self.script_api(path, Reply::right(bytes, Proof::Header));
+    }
+
+    /// It refuses `path` of its administration.
+    pub(crate) fn refuse_api(&self, path: &str, status: u16, line: &'static str) {
+        self.script_api(path, Reply::Refusal(status, line));
+    }
+
+    fn script_api(&self, path: &str, reply: Reply) {
         self.script.replies.lock().insert(format!("/api/v1/repos/golang-virtual/{path}"), [reply].into());
     }
 
@@ -164,6 +172,7 @@ impl Script {
 
 async fn answer(State(script): State<Arc<Script>>, request: Request) -> Response {
     let (path, method) = (request.uri().path().to_owned(), request.method().clone());
+    let with_query = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
     let headers = request.headers().clone();
     let asked = |name| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
     script.asked.lock().push((method.clone(), path.clone(), headers.clone()));
@@ -174,17 +183,18 @@ async fn answer(State(script): State<Arc<Script>>, request: Request) -> Response
         Pace::Never => std::future::pending().await,
         Pace::Breaking => std::panic::resume_unwind(Box::new("the script breaks the connection")),
     }
-    let (bytes, digest, proof, ending, ranges) = match script.next(&path, &method) {
-        None if path.contains("/changes") => return plain(503, "unavailable: no feed in this test"),
-        None => return plain(404, "not found: no such artefact (request 0123456789abcdef)"),
-        Some(Reply::Refusal(status, line)) => return plain(status, line),
-        Some(Reply::Busy(seconds)) => {
-            let mut response = plain(429, "unavailable: too much to do");
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
-            return response;
-        }
-        Some(Reply::Body { bytes, digest, proof, ending, ranges }) => (bytes, digest, proof, ending, ranges),
-    };
+    let (bytes, digest, proof, ending, ranges) =
+        match script.next(&with_query, &method).or_else(|| script.next(&path, &method)) {
+            None if path.contains("/changes") => return plain(503, "unavailable: no feed in this test"),
+            None => return plain(404, "not found: no such artefact (request 0123456789abcdef)"),
+            Some(Reply::Refusal(status, line)) => return plain(status, line),
+            Some(Reply::Busy(seconds)) => {
+                let mut response = plain(429, "unavailable: too much to do");
+                response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+                return response;
+            }
+            Some(Reply::Body { bytes, digest, proof, ending, ranges }) => (bytes, digest, proof, ending, ranges),
+        };
     let mut response = Response::builder().header("x-change-id", "7-7");
     if asked(header::IF_NONE_MATCH).is_some_and(|tag| tag == digest.etag()) {
         return response.status(304).body(Body::empty()).unwrap();

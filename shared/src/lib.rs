@@ -13,6 +13,7 @@ pub mod digest;
 pub mod fill;
 pub mod go_sum;
 pub mod handover;
+pub mod manifest;
 pub mod module;
 pub mod pace;
 pub mod pieces;

@@ -104,7 +104,7 @@ mod tests {
         let base = format!("http://{}", listener.local_addr().unwrap());
         let client = shared::client::http_client(shared::client::ClientOptions::default()).unwrap();
         let config = Config { edges: Vec::new(), ..Config::default() };
-        let feed = Feed::new(client.clone(), &config.center, &config.repository);
+        let feed = Feed::new(crate::tier::TierClient::open(client.clone()), &config.center, &config.repository);
         let fleet = Arc::new(Fleet::new(client.clone(), feed, &config, None).unwrap());
         let routes = router(AdminState { ready: watched, http: HttpMetrics::new("syncer"), fleet });
         tokio::spawn(async move { axum::serve(listener, routes).await });

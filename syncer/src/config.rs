@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use reqwest::Url;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use shared::access::Bearer;
 use shared::config::Period;
 use shared::redis::RedisSettings;
 use shared::sync::{Keep, RelaySettings};
@@ -21,6 +22,10 @@ pub(crate) struct Config {
     pub(crate) admin: String,
     /// Base URL of the center. A credential may stand in it, as in `http://user:token@host`.
     pub(crate) center: String,
+    /// Token with the grant `read` for a center that asks for one.
+    pub(crate) center_token: String,
+    /// File with that token, read again when it changes.
+    pub(crate) center_token_file: PathBuf,
     /// The center's repository whose changes are carried, usually its virtual one.
     pub(crate) repository: String,
     /// Redis, where the changes go. Without it the edges follow the center's feed and nothing is relayed.
@@ -32,7 +37,7 @@ pub(crate) struct Config {
     pub(crate) edges: Vec<String>,
     /// Token with the grant `admin` for edges whose administration listener asks for one.
     pub(crate) edges_token: String,
-    /// File with that token.
+    /// File with that token, read again when it changes.
     pub(crate) edges_token_file: PathBuf,
     /// GOPROXY URLs of the edges that `once` and `prewarm FILE` warm; also who is pre-warmed where no administration is named.
     pub(crate) goproxy: Vec<String>,
@@ -103,6 +108,8 @@ impl Default for Config {
         Self {
             admin: "127.0.0.1:9093".into(),
             center: "http://127.0.0.1:8081".into(),
+            center_token: String::new(),
+            center_token_file: PathBuf::new(),
             repository: "golang-virtual".into(),
             redis: RedisSettings::default(),
             trimming: RelayTrimming::default(),
@@ -133,8 +140,11 @@ impl Config {
         }
         self.redis.check()?;
         self.trimming.check()?;
-        if !self.edges_token.is_empty() && !self.edges_token_file.as_os_str().is_empty() {
-            return Err("edges_token_file: edges_token is named as well".into());
+        Bearer::check("center_token", &self.center_token, &self.center_token_file)?;
+        Bearer::check("edges_token", &self.edges_token, &self.edges_token_file)?;
+        let has_token = !self.center_token.is_empty() || !self.center_token_file.as_os_str().is_empty();
+        if has_token && Url::parse(&self.center).is_ok_and(|url| url.password().is_some()) {
+            return Err("center: the URL has a credential, and center_token is named as well".into());
         }
         if self.repository.is_empty()
             || !self.repository.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
@@ -146,17 +156,6 @@ impl Config {
         }
         self.watch.check()?;
         self.prewarm.check()
-    }
-
-    /// The token for the edges' administration listeners, if there is one.
-    pub(crate) fn token_for_edges(&self) -> Result<Option<String>, String> {
-        let file = &self.edges_token_file;
-        let token = if file.as_os_str().is_empty() {
-            self.edges_token.clone()
-        } else {
-            std::fs::read_to_string(file).map_err(|error| format!("edges_token_file: {}: {error}", file.display()))?
-        };
-        Ok(Some(token.trim().to_owned()).filter(|token| !token.is_empty()))
     }
 }
 
@@ -199,6 +198,10 @@ mod tests {
             (
                 Config { edges_token: "secret".into(), edges_token_file: "f".into(), ..Config::default() },
                 "edges_token_file: ",
+            ),
+            (
+                Config { center: "http://u:secret@h".into(), center_token: "secret".into(), ..Config::default() },
+                "center: ",
             ),
             (Config { repository: "a/b".into(), ..Config::default() }, "repository: "),
             (Config { concurrency: 0, ..Config::default() }, "concurrency: "),

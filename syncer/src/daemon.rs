@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::oversee::oversee;
 use crate::prewarm::Prewarm;
 use crate::stream::Store;
+use crate::tier::TierClient;
 use crate::url::authority;
 use crate::watch::{Watcher, deliver};
 
@@ -49,7 +50,7 @@ impl Parties {
     pub(crate) fn new(config: &Config) -> Result<Self, SyncerError> {
         let client = http_client(ClientOptions { read_timeout: READ_TIMEOUT, ..ClientOptions::default() })
             .map_err(SyncerError::Client)?;
-        let feed = Feed::new(client.clone(), &config.center, &config.repository);
+        let feed = Feed::new(TierClient::of_center(client.clone(), config)?, &config.center, &config.repository);
         let redis = Redis::new(&config.redis).map_err(SyncerError::Setting)?;
         let fleet = Arc::new(Fleet::new(client, feed.clone(), config, redis.as_ref())?);
         Ok(Self { feed, redis, fleet })

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use reqwest::{Client, Response};
+use reqwest::Response;
 use shared::change::ChangeId;
 use shared::sync::log::{CHANGE_HEAD, PAGE_BYTES_MAX};
 use shared::sync::{Log, LogError, Page};
 
-use crate::url::{join, reason};
+use crate::tier::TierClient;
+use crate::url::reason;
 
 /// How much longer than the long poll itself an answer may take.
 const ANSWER_SLACK: Duration = Duration::from_secs(10);
@@ -16,28 +17,22 @@ const ANSWER_SLACK: Duration = Duration::from_secs(10);
 /// One repository's feed.
 #[derive(Debug, Clone)]
 pub(crate) struct Feed {
-    client: Client,
-    url: String,
+    client: TierClient,
+    center: String,
     repository: String,
 }
 
 impl Feed {
     /// The feed of `repository` at the center with this base URL.
-    pub(crate) fn new(client: Client, center: &str, repository: &str) -> Self {
-        let url = join(center, &format!("api/v1/repos/{repository}/changes"));
-        Self { client, url, repository: repository.to_owned() }
+    pub(crate) fn new(client: TierClient, center: &str, repository: &str) -> Self {
+        Self { client, center: center.to_owned(), repository: repository.to_owned() }
     }
 
     async fn ask(&self, after: ChangeId, wait: Duration, limit: usize) -> Result<Page, LogError> {
         let query =
             [("after", after.to_string()), ("wait", format!("{}s", wait.as_secs())), ("limit", limit.to_string())];
-        let response = self
-            .client
-            .get(&self.url)
-            .query(&query)
-            .send()
-            .await
-            .map_err(|error| LogError::Unavailable(reason(error)))?;
+        let request = self.client.get(&self.center, &format!("api/v1/repos/{}/changes", self.repository));
+        let response = request.query(&query).send().await.map_err(|error| LogError::Unavailable(reason(error)))?;
         match response.status() {
             StatusCode::OK => {}
             StatusCode::GONE => return Err(LogError::Gone(after)),

@@ -4,7 +4,6 @@ mod admin;
 mod cli;
 mod config;
 mod daemon;
-mod edges;
 mod error;
 mod feed;
 mod fleet;
@@ -13,6 +12,7 @@ mod oversee;
 mod popularity;
 mod prewarm;
 mod stream;
+mod tier;
 mod url;
 mod watch;
 

@@ -5,7 +5,7 @@ cd "$(dirname "$0")"
 bin=$1 report=$2
 . ./report.sh
 ./hits.sh "$bin" "$report"
-for bench in million crowd sync choice center storage; do
+for bench in million crowd closure sync choice center storage; do
   echo "== $bench" >&2
   { printf '%s.\n\n' "$(machine)"; ./$bench.sh "$bin"; } | tee /dev/stderr | put_section "$report" "$bench"
 done

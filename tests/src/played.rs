@@ -1,6 +1,7 @@
 //! A center that is played: a log of as many changes as are wanted, a manifest of as many versions, and one answer for
 //! every artefact. For what no real one could be filled with in the time.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use shared::change::{Change, ChangeId, EventType, Kind, anything_changed};
 use shared::digest::Digest;
+use shared::manifest::{only, parts, place_of};
 use tokio::sync::watch;
 
 /// What every artefact consists of.
@@ -104,8 +106,22 @@ async fn manifest(State(inner): State<Arc<Inner>>) -> Response {
     document.into_response()
 }
 
-async fn bucket(State(inner): State<Arc<Inner>>, Path(number): Path<usize>) -> Response {
+async fn bucket(
+    State(inner): State<Arc<Inner>>,
+    Path(number): Path<usize>,
+    Query(given): Query<HashMap<String, String>>,
+) -> Response {
     let lines = inner.buckets()[number].0.clone();
+    let text = || std::str::from_utf8(&lines).expect("lines are text");
+    let lines = match given.get("sub").map(String::as_str) {
+        None => lines,
+        Some("") => {
+            let (digests, empty) = (parts(text()), Digest::of(b""));
+            let all: Vec<&Digest> = (0..=u8::MAX).map(|part| digests.get(&part).unwrap_or(&empty)).collect();
+            serde_json::json!({ "head": id(*inner.head.borrow()), "parts": all }).to_string().into()
+        }
+        Some(wanted) => only(text(), &wanted.split(',').filter_map(|part| part.parse().ok()).collect()).into(),
+    };
     inner.bytes.fetch_add(lines.len() as u64, Relaxed);
     if let Some((_, last)) = inner.last.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
         *last = Instant::now();
@@ -171,7 +187,7 @@ impl PlayedCenter {
         let mut lines = vec![String::new(); BUCKETS];
         for number in 0..versions.div_ceil(VERSIONS_EACH) {
             let module = module(number);
-            let bucket = &mut lines[usize::from(Digest::of(module.as_bytes()).as_bytes()[0])];
+            let bucket = &mut lines[usize::from(place_of(&module).0)];
             for version in 0..VERSIONS_EACH.min(versions - number * VERSIONS_EACH) {
                 let other = if version == 0 && number < changed { "changed" } else { "" };
                 let digest = Digest::of(format!("{module}@{version}{other}").as_bytes()).hex();

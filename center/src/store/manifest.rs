@@ -217,7 +217,7 @@ fn next(generation: Option<&Bytes>) -> Bytes {
 }
 
 fn bucket_of(module: &str) -> usize {
-    usize::from(Digest::of(module.as_bytes()).as_bytes()[0])
+    usize::from(shared::manifest::place_of(module).0)
 }
 
 /// The lines of a version, sorted.

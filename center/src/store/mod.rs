@@ -44,6 +44,7 @@ pub(crate) use self::manifest::{Manifest, View};
 pub(crate) use self::metadata::{MutableOutcome, MutableRecord, Tombstone, VersionRecord};
 pub(crate) use self::properties::Properties;
 pub(crate) use self::settings::StorageSettings;
+use self::trim::Turns;
 use self::uses::Uses;
 pub(crate) use self::verify::{Damage, Damaged};
 
@@ -132,6 +133,7 @@ struct StoreInner {
     blobs: Blobs,
     spool: PathBuf,
     uses: Uses,
+    turns: Turns,
     /// Keeps other centers out of the data directory. RocksDB has a lock of its own.
     lock: Option<DirectoryLock>,
 }
@@ -253,7 +255,7 @@ impl Store {
         }
         let is_alone = !settings.is_shared() && !config.takes_over;
         let blobs = Blobs::open(&settings.blobs, &config.data_dir.join("blobs"), is_alone)?;
-        let inner = StoreInner { engine, logs, blobs, spool, uses: Uses::default(), lock };
+        let inner = StoreInner { engine, logs, blobs, spool, uses: Uses::default(), turns: Turns::default(), lock };
         Ok(Self { inner: Arc::new(inner) })
     }
 

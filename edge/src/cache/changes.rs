@@ -16,7 +16,7 @@ use super::generation::{EraState, Touched};
 use super::index::{Batch, Family, ref_key};
 use super::key;
 use super::lookup::Body;
-use super::seen;
+use super::seen::Reach;
 use super::store::{Store, put_cursor};
 use super::tombstone::Pending;
 use crate::invalidation::apply::{Effect, effect};
@@ -58,8 +58,8 @@ pub(super) struct Plan<'a> {
     touched: HashMap<u64, Touched>,
     released: BTreeSet<Digest>,
     refused: Vec<ChangeId>,
-    /// Buckets of the manifest in which a version changed.
-    moved: BTreeSet<u8>,
+    /// Where in the manifest a version changed.
+    moved: Reach,
 }
 
 impl Store {
@@ -125,7 +125,7 @@ impl Store {
             let mut plan = self.plan();
             plan.eras = plan.eras.all_stale();
             plan.tombstones.forget_all(&self.index, repo)?;
-            plan.moved.extend(0..=u8::MAX);
+            plan.moved.add_all();
             for change in removed {
                 self.enact(repo, change, &mut plan)?;
             }
@@ -187,7 +187,7 @@ impl Store {
             touched: HashMap::new(),
             released: BTreeSet::new(),
             refused: Vec::new(),
-            moved: BTreeSet::new(),
+            moved: Reach::default(),
         }
     }
 
@@ -195,9 +195,7 @@ impl Store {
     fn carry_out(&self, repo: &str, cursor: ChangeId, mut plan: Plan<'_>) -> Result<BTreeSet<Digest>, CacheError> {
         put_cursor(&mut plan.batch, repo, cursor);
         let moved = std::mem::take(&mut plan.moved);
-        for bucket in &moved {
-            seen::forget(&mut plan.batch, repo, *bucket);
-        }
+        moved.forget(&mut plan.batch, &self.index, repo)?;
         // Before it can be read: a comparison that began earlier does not count for these.
         self.moved.note(moved, cursor);
         self.write_plan_at(plan, Some((repo, cursor)))
@@ -229,8 +227,8 @@ impl Store {
     pub(super) fn enact(&self, repo: &str, change: &Change, plan: &mut Plan<'_>) -> Result<(), CacheError> {
         let module = change.module_id.as_str();
         match change.kind {
-            Kind::Version | Kind::Module => drop(plan.moved.insert(seen::bucket_of(module))),
-            Kind::All => plan.moved.extend(0..=u8::MAX),
+            Kind::Version | Kind::Module => plan.moved.add(module),
+            Kind::All => plan.moved.add_all(),
             Kind::List | Kind::Latest | Kind::Query => {}
         }
         let stale = |mutables| Touched { mutables, drops: false };
@@ -363,7 +361,12 @@ impl Store {
     }
 }
 
-impl Plan<'_> {
+impl<'a> Plan<'a> {
+    /// What is written with the plan besides.
+    pub(super) fn batch(&mut self) -> &mut Batch<'a> {
+        &mut self.batch
+    }
+
     fn touch(&mut self, module: &str, touched: Touched) {
         let sum = self.touched.entry(key::hash_of(module)).or_default();
         sum.mutables |= touched.mutables;

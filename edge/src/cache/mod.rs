@@ -37,6 +37,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod tombstone;
+mod verdict;
 mod verified;
 
 use std::collections::BTreeMap;
@@ -279,15 +280,20 @@ impl Cache {
         self.store.seen(repo)
     }
 
-    /// Notes that a bucket, which was asked for when `as_of` was the cursor, was compared. Blocks.
+    /// The same of the parts of one bucket; left out are those that must be compared again. Blocks.
+    pub(crate) fn seen_parts(&self, repo: &str, bucket: usize) -> Result<BTreeMap<u8, Digest>, CacheError> {
+        self.store.seen_parts(repo, bucket)
+    }
+
+    /// Notes that a bucket, which was asked for when `as_of` was the cursor, was compared, and how these of its parts stood. Blocks.
     pub(crate) fn note_seen(
         &self,
         repo: &str,
-        bucket: usize,
-        digest: &Digest,
+        bucket: (usize, &Digest),
+        parts: &BTreeMap<u8, Digest>,
         as_of: ChangeId,
     ) -> Result<(), CacheError> {
-        self.store.note_seen(repo, bucket, digest, as_of)
+        self.store.note_seen(repo, bucket, parts, as_of)
     }
 
     /// Changes arrive: for `period` from now they may be trusted to, unless this is said anew; zero: they do not. While they are not

@@ -18,6 +18,7 @@ use super::key;
 use super::lookup::Body;
 use super::store::Store;
 use super::tombstone;
+use super::verdict::{Of, Verdict};
 
 /// What the manifest says of one module.
 #[derive(Debug, Default)]
@@ -35,7 +36,7 @@ pub(crate) struct Repaired {
     pub(crate) removed: usize,
     /// Versions that were refused and are there again.
     pub(crate) restored: usize,
-    /// Lists that lacked a version.
+    /// Lists and latest versions that lacked a version.
     pub(crate) lists: usize,
 }
 
@@ -55,7 +56,7 @@ impl Store {
             if cursor < head || cursor.epoch != head.epoch {
                 return Ok(None);
             }
-            let mut missed = Vec::new();
+            let (mut missed, mut verdicts) = (Vec::new(), Vec::new());
             for (module, listed) in listed {
                 for version in &listed.removed {
                     let at = (repo, module.as_str(), version.as_str());
@@ -76,17 +77,22 @@ impl Store {
                         missed.push(change(cursor, repo, module, EventType::Create, Kind::Version, Some(version)));
                     }
                 }
-                if self.list_lacks(repo, module, &listed.versions)?
-                    || self.latest_is_older(repo, module, &listed.versions)?
-                {
-                    repaired.lists += 1;
+                let judged = self.verdicts(repo, module, &listed.versions)?;
+                let news: Vec<&str> = judged.iter().flat_map(Verdict::news).collect();
+                if !news.is_empty() {
+                    // What a pseudo-version says of a module without tags is no more than a reason to ask.
+                    repaired.lists += usize::from(news.iter().any(|version| !is_pseudo_version(version)));
                     missed.push(change(cursor, repo, module, EventType::Update, Kind::Module, None));
                 }
+                verdicts.extend(judged.into_iter().filter(Verdict::differs));
             }
-            if missed.is_empty() {
+            if missed.is_empty() && verdicts.is_empty() {
                 return Ok(Some(repaired));
             }
             let mut plan = self.plan();
+            for verdict in &verdicts {
+                verdict.put(plan.batch());
+            }
             for change in &missed {
                 self.enact(repo, change, &mut plan)?;
             }
@@ -107,31 +113,51 @@ impl Store {
         }
     }
 
-    /// Whether a latest version that is held, and not stale already, is older than one that the center holds.
-    fn latest_is_older(&self, repo: &str, module: &str, versions: &BTreeSet<String>) -> Result<bool, CacheError> {
+    /// What those of the list and the latest version that are held, and not stale already, leave out.
+    fn verdicts(&self, repo: &str, module: &str, versions: &BTreeSet<String>) -> Result<Vec<Verdict>, CacheError> {
+        let list = self.left_out_of_list(repo, module, versions)?.map(|lacks| (Of::List, lacks));
+        let latest = self.later_than_latest(repo, module, versions)?.map(|lacks| (Of::Latest, lacks));
+        let found = list.into_iter().chain(latest);
+        found.map(|(of, lacks)| Verdict::of(&self.index, (repo, module, of), lacks)).collect()
+    }
+
+    /// Versions that the center holds and that are later than the latest version that is held; `None` where there is none.
+    fn later_than_latest(
+        &self,
+        repo: &str,
+        module: &str,
+        versions: &BTreeSet<String>,
+    ) -> Result<Option<BTreeSet<String>>, CacheError> {
         #[derive(serde::Deserialize)]
         struct Latest {
             #[serde(rename = "Version")]
             version: String,
         }
-        let Some(body) = self.fresh_body(&key::latest_key(module, repo))? else { return Ok(false) };
+        let Some(body) = self.fresh_body(&key::latest_key(module, repo))? else { return Ok(None) };
         let Ok(Latest { version: latest }) = serde_json::from_slice(&body) else {
-            return Ok(false);
+            return Ok(None);
         };
-        Ok(versions.iter().any(|version| is_later(version, &latest)))
+        Ok(Some(versions.iter().filter(|version| is_later(version, &latest)).cloned().collect()))
     }
 
-    /// Whether a list that is held, and not stale already, lacks a version that the center holds.
-    fn list_lacks(&self, repo: &str, module: &str, versions: &BTreeSet<String>) -> Result<bool, CacheError> {
-        let Some(list) = self.fresh_body(&key::list_key(module, repo))? else { return Ok(false) };
+    /// Versions that the center holds and the list that is held does not have; `None` where there is none.
+    fn left_out_of_list(
+        &self,
+        repo: &str,
+        module: &str,
+        versions: &BTreeSet<String>,
+    ) -> Result<Option<BTreeSet<String>>, CacheError> {
+        let Some(list) = self.fresh_body(&key::list_key(module, repo))? else { return Ok(None) };
         let known: BTreeSet<&[u8]> = list.split(|byte| *byte == b'\n').collect();
-        Ok(versions.iter().any(|version| !is_pseudo_version(version) && !known.contains(version.as_bytes())))
+        let is_left_out = |version: &&String| !is_pseudo_version(version) && !known.contains(version.as_bytes());
+        Ok(Some(versions.iter().filter(is_left_out).cloned().collect()))
     }
 }
 
-/// Whether the `go` command takes this version for the latest one rather than the other: releases before others.
+/// Whether the `go` command takes this version for the latest one rather than the other: releases before pre-releases before
+/// pseudo-versions.
 fn is_later(version: &str, than: &str) -> bool {
-    let rank = |version: &str| semver::prerelease(version).is_empty();
+    let rank = |version: &str| (semver::prerelease(version).is_empty(), !is_pseudo_version(version));
     rank(version).cmp(&rank(than)).then_with(|| semver::compare(version, than)).is_gt()
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use reqwest::Url;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use shared::access::Bearer;
 use shared::config::Period;
 use shared::module::Patterns;
 
@@ -123,7 +124,7 @@ impl Default for BreakerSettings {
 impl Config {
     /// What is said of the center at `url`, its name filled in.
     pub(crate) fn center(&self, url: &Url) -> CenterSettings {
-        let given = self.center_settings.iter().find(|(key, _)| Url::parse(key).is_ok_and(|key| key == *url));
+        let given = self.center_settings.iter().find(|(key, _)| Url::parse(key).is_ok_and(|key| is_same(&key, url)));
         let mut settings = given.map_or_else(CenterSettings::default, |(_, settings)| settings.clone());
         if settings.name.is_empty() {
             let host = url.host_str().unwrap_or("center");
@@ -144,27 +145,38 @@ impl Config {
         if self.centers.is_empty() {
             return Err("centers: name at least one center's URL (MODTIER_EDGE_CENTERS)".into());
         }
+        // No message shows a URL with its credential.
+        Bearer::check("centers_token", &self.centers_token, &self.centers_token_file)?;
+        let has_token = !self.centers_token.is_empty() || !self.centers_token_file.as_os_str().is_empty();
         let mut urls = BTreeSet::new();
         let mut names = BTreeSet::new();
-        for center in &self.centers {
-            let url = Url::parse(center).map_err(|error| format!("centers: {center:?} is not a URL: {error}"))?;
+        for (index, center) in self.centers.iter().enumerate() {
+            let url = Url::parse(center).map_err(|error| format!("centers[{index}]: not a URL: {error}"))?;
             if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-                return Err(format!("centers: {center:?} is not an http or https URL with a host"));
+                return Err(format!("centers[{index}]: not an http or https URL with a host"));
+            }
+            let public = without_credential(&url);
+            if has_token && public != url {
+                return Err(format!(
+                    "centers[{index}]: the URL of {public} has a credential, and centers_token is named as well"
+                ));
             }
             let settings = self.center(&url);
             if !is_weight(settings.weight) {
                 return Err(format!("center_settings: {:?}: weight must be above 0 and at most 1000", settings.name));
             }
-            if !urls.insert(url) {
-                return Err(format!("centers: {center:?} is named twice"));
+            if !urls.insert(public.clone()) {
+                return Err(format!("centers[{index}]: {public} is named twice"));
             }
             if !names.insert(settings.name.clone()) {
                 return Err(format!("center_settings: two centers are named {:?}: give one a name", settings.name));
             }
         }
         for key in self.center_settings.keys() {
-            if !Url::parse(key).is_ok_and(|key| urls.contains(&key)) {
-                return Err(format!("center_settings: {key:?} is none of the URLs in centers"));
+            let url = Url::parse(key).map_err(|error| format!("center_settings: a key is not a URL: {error}"))?;
+            let public = without_credential(&url);
+            if !urls.contains(&public) {
+                return Err(format!("center_settings: {public} is none of the URLs in centers"));
             }
         }
         self.routing.check(&names)?;
@@ -215,6 +227,19 @@ impl BreakerSettings {
     }
 }
 
+/// A URL as it may be shown.
+pub(crate) fn without_credential(url: &Url) -> Url {
+    let mut public = url.clone();
+    // Both fail for a URL without a host alone, which has none.
+    let _ = public.set_username("");
+    let _ = public.set_password(None);
+    public
+}
+
+fn is_same(one: &Url, other: &Url) -> bool {
+    without_credential(one) == without_credential(other)
+}
+
 fn is_weight(weight: f64) -> bool {
     weight > 0.0 && weight <= 1000.0
 }
@@ -247,10 +272,19 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused_by_name() {
         type Change = fn(&mut Config);
-        let wrong: [(Change, &str); 12] = [
-            (|config| config.centers.push("http://a:1/".into()), "centers: "),
-            (|config| config.centers[0] = "center:8081".into(), "centers: "),
-            (|config| config.centers = vec!["http://a:1".into()], "center_settings: \"http://b:1\""),
+        let wrong: [(Change, &str); 15] = [
+            (|config| config.centers.push("http://u:secret@a:1/".into()), "centers[2]: "),
+            (|config| config.centers[0] = "center:secret".into(), "centers[0]: "),
+            (|config| config.centers[0] = "http://u:secret@a:99999".into(), "centers[0]: "),
+            (|config| config.centers = vec!["http://a:1".into()], "center_settings: http://b:1/"),
+            (
+                |config| {
+                    config.centers[0] = "http://u:secret@a:1".into();
+                    config.centers_token = "secret".into();
+                },
+                "centers[0]: the URL of http://a:1/",
+            ),
+            (|config| config.centers_token = "secret\n".into(), "centers_token: "),
             (|config| config.center_settings.values_mut().for_each(|c| c.name = "a:1".into()), "center_settings: two"),
             (|config| config.center_settings.values_mut().for_each(|c| c.weight = 0.0), "center_settings: \"second\""),
             (|config| config.routing.label_header = "a b".into(), "routing.label_header"),
@@ -273,7 +307,7 @@ mod tests {
             let mut config = two();
             change(&mut config);
             let error = config.check().unwrap_err();
-            assert!(error.starts_with(beginning), "{error}");
+            assert!(error.starts_with(beginning) && !error.contains("secret"), "{error}");
         }
     }
 }

@@ -21,7 +21,9 @@ use shared::tls::TlsSettings;
 
 pub(crate) use self::admin::AdminAccess;
 use self::cache::{CacheSettings, FreshnessSettings};
-pub(crate) use self::centers::{BreakerSettings, CenterSettings, ProbeSettings, RoutingSettings, RuleSettings};
+pub(crate) use self::centers::{
+    BreakerSettings, CenterSettings, ProbeSettings, RoutingSettings, RuleSettings, without_credential,
+};
 use self::limits::LimitSettings;
 use self::serving::{H2cSettings, ServingSettings};
 use crate::cache::CacheConfig;
@@ -44,6 +46,11 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// Base URLs of the centers that misses are fetched from; all are to have one change log. The cheapest one is asked.
     pub(crate) centers: Vec<String>,
+    /// Token with the grant `read`, shown to the centers for requests, changes and the manifest. Whoever reaches the edge reads what
+    /// it may read.
+    pub(crate) centers_token: String,
+    /// File with that token, read again when it changes.
+    pub(crate) centers_token_file: PathBuf,
     /// What else is to be said of a center, by its URL.
     pub(crate) center_settings: BTreeMap<String, CenterSettings>,
     /// Which requests go to which centers.
@@ -86,6 +93,8 @@ impl Default for Config {
             admin_access: AdminAccess::default(),
             data_dir: "data/edge".into(),
             centers: vec!["http://127.0.0.1:8081".into()],
+            centers_token: String::new(),
+            centers_token_file: PathBuf::new(),
             center_settings: BTreeMap::new(),
             routing: RoutingSettings::default(),
             probes: ProbeSettings::default(),
@@ -180,6 +189,10 @@ mod tests {
     fn a_wrong_setting_is_named() {
         let wrong = [
             (Config { centers: vec![], ..Config::default() }, "centers"),
+            (
+                Config { centers_token: "a".into(), centers_token_file: "f".into(), ..Config::default() },
+                "centers_token_file",
+            ),
             (Config { admin: "0.0.0.0:9091".into(), ..Config::default() }, "admin"),
             (Config { tenant: "a.b".into(), ..Config::default() }, "tenant"),
             (Config { edge_id: "a b".into(), ..Config::default() }, "edge_id"),

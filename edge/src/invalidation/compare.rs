@@ -1,13 +1,16 @@
 //! The regular comparison with the center's manifest: whatever happened to a change, its outcome is found within minutes.
 //!
 //! Only buckets whose digest is another one than at their last comparison are read, and those in which a version changed here since.
-//! A quiet night costs one small answer each time, also over a restart; every bucket is read once in an edge's life.
+//! A quiet night costs one small answer each time, also over a restart; every bucket is read once in an edge's life. Of a large bucket
+//! only those of its parts are read then that moved.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::Deserialize;
 use shared::change::ChangeId;
 use shared::digest::Digest;
+use shared::manifest::parts;
 
 use super::SourceError;
 use super::reconcile::{get, listed, manifest};
@@ -16,6 +19,15 @@ use crate::cache::{Cache, CacheError, Repaired};
 
 /// How long the follower may take to come up to the manifest's head, before the comparison is put off to the next time.
 const CATCH_UP: Duration = Duration::from_secs(30);
+
+/// Parts that a bucket must have for their digests to be asked for: of a smaller one the lines are hardly more than these.
+const PARTS_MIN: usize = 64;
+
+/// How the parts of a bucket stand at the center.
+#[derive(Deserialize)]
+struct Parts {
+    parts: Vec<Digest>,
+}
 
 /// Compares again and again, until dropped.
 pub(super) async fn regularly(app: Arc<App>) {
@@ -80,13 +92,35 @@ async fn applied_up_to(app: &Arc<App>, head: ChangeId) -> Result<(), SourceError
 async fn repair(app: &Arc<App>, head: ChangeId, bucket: usize, digest: Digest) -> Result<Repaired, SourceError> {
     let repo = app.config().repository.clone();
     let as_of = app.cache.cursor(&repo);
-    let listed = listed(&get(app, &format!("manifest/{bucket}")).await?);
+    let lines = moved_lines(app, bucket).await?;
     let repaired = on_disk(app, move |cache| {
-        let repaired = cache.repair(&repo, (head, as_of), &listed)?;
-        cache.note_seen(&repo, bucket, &digest, as_of)?;
+        let repaired = cache.repair(&repo, (head, as_of), &listed(&lines))?;
+        if repaired.is_some() {
+            cache.note_seen(&repo, (bucket, &digest), &parts(&lines), as_of)?;
+        }
         Ok(repaired)
     });
     repaired.await?.ok_or_else(|| SourceError("the log moved back while it was compared".to_owned()))
+}
+
+/// The lines of a bucket, all or at least those of the parts that moved since they were compared.
+async fn moved_lines(app: &Arc<App>, bucket: usize) -> Result<String, SourceError> {
+    let (repo, whole) = (app.config().repository.clone(), format!("manifest/{bucket}"));
+    let known = on_disk(app, move |cache| cache.seen_parts(&repo, bucket)).await?;
+    if known.len() < PARTS_MIN {
+        return get(app, &whole).await;
+    }
+    let answer = get(app, &format!("{whole}?sub=")).await?;
+    // A center that knows of no parts has answered with the lines.
+    let Ok(Parts { parts }) = serde_json::from_str(&answer) else { return Ok(answer) };
+    let empty = Digest::of(b"");
+    let has_moved = |(part, digest): &(u8, Digest)| *digest != empty && known.get(part) != Some(digest);
+    let moved: Vec<String> = (0..=u8::MAX).zip(parts).filter(has_moved).map(|(part, _)| part.to_string()).collect();
+    match moved.len() {
+        0 => Ok(String::new()),
+        many if many > known.len() / 2 => get(app, &whole).await,
+        _ => get(app, &format!("{whole}?sub={}", moved.join(","))).await,
+    }
 }
 
 async fn on_disk<T: Send + 'static>(

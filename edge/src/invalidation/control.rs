@@ -1,19 +1,18 @@
-//! `control:edges`: what an operator asks of all edges through Redis, for those whose administration cannot be reached.
+//! `control:edges:<repo>`: what an operator asks of all edges through Redis, for those whose administration cannot be reached.
 //!
-//! One action at a time, as JSON with an expiry. An edge does each once and tells the last one that it did with its heartbeat.
+//! One action at a time, as JSON with an expiry. An edge does each once and tells the last one that it began or did with its
+//! heartbeat, which goes on meanwhile: an action may take longer than a heartbeat holds.
 
 use std::sync::Arc;
 
 use redis::RedisError;
 use serde::Deserialize;
 use shared::change::ChangeId;
-use shared::redis::Connection;
+use shared::redis::{Connection, Redis};
+use tokio::task::JoinSet;
 
 use super::replay;
 use crate::app::App;
-
-/// Where it stands.
-const KEY: &str = "control:edges";
 
 /// What is asked.
 #[derive(Debug, Deserialize)]
@@ -29,34 +28,60 @@ struct Action {
     replay_from: ChangeId,
 }
 
-/// What was done.
+/// What is being done, and what was done last.
 #[derive(Debug, Default)]
 pub(super) struct Control {
     last: String,
+    /// At most one. It ends with this value.
+    under_way: JoinSet<String>,
 }
 
 impl Control {
-    /// The last action that was done here, in the words `<id> <records>`, or `<id> failed`.
+    /// The last action, in the words `<id> begun`, then `<id> <records>` or `<id> failed`.
     pub(super) fn last(&self) -> &str {
         &self.last
     }
 
-    /// Looks whether something is asked, and does it.
-    pub(super) async fn obey(&mut self, app: &Arc<App>, connection: &mut Connection) -> Result<(), RedisError> {
-        let text: Option<String> = redis::cmd("GET").arg(KEY).query_async(connection).await?;
+    /// Waits until what is under way is done; for good if nothing is.
+    pub(super) async fn done(&mut self) {
+        match self.under_way.join_next().await {
+            Some(Ok(done)) => self.last = done,
+            // It was dropped with the runtime.
+            Some(Err(_)) => {}
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Looks whether something is asked, and begins it. Another action waits until the one under way is done.
+    pub(super) async fn obey(
+        &mut self,
+        app: &Arc<App>,
+        redis: &Redis,
+        connection: &mut Connection,
+    ) -> Result<(), RedisError> {
+        if !self.under_way.is_empty() {
+            return Ok(());
+        }
+        let key = redis.key("control:edges", &app.config().repository);
+        let text: Option<String> = redis::cmd("GET").arg(key).query_async(connection).await?;
         let Some(action) = text.and_then(|text| serde_json::from_str::<Action>(&text).ok()) else { return Ok(()) };
         let is_mine = action.edges.is_empty() || action.edges.contains(&app.edge_id);
         if !is_mine || action.repo != app.config().repository || self.last.split(' ').next() == Some(&action.id) {
             return Ok(());
         }
-        let outcome = match replay(app, action.replay_from).await {
-            Ok(replayed) => replayed.records.to_string(),
-            Err(error) => {
-                tracing::warn!(%error, "changes were not applied once more");
-                "failed".to_owned()
-            }
-        };
-        self.last = format!("{} {outcome}", action.id);
+        self.last = format!("{} begun", action.id);
+        self.under_way.spawn(act(Arc::clone(app), action));
         Ok(())
     }
+}
+
+async fn act(app: Arc<App>, action: Action) -> String {
+    let outcome = match replay(&app, action.replay_from).await {
+        Ok(replayed) => replayed.records.to_string(),
+        Err(error) => {
+            tracing::warn!(%error, "changes were not applied once more");
+            "failed".to_owned()
+        }
+    };
+    format!("{} {outcome}", action.id)
 }

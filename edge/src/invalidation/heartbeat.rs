@@ -60,6 +60,7 @@ pub(super) async fn send(streams: Streams) {
         tokio::select! {
             () = sleep(EVERY) => {}
             () = streams.app.sync.moved() => sleep(SOON).await,
+            () = control.done() => {}
         }
     }
 }
@@ -73,7 +74,7 @@ async fn tell(
     control: &mut Control,
     hot_told: &mut Instant,
 ) -> Result<(), RedisError> {
-    if let Err(error) = control.obey(app, connection).await {
+    if let Err(error) = control.obey(app, redis, connection).await {
         tracing::debug!(%error, "what is asked of all edges cannot be read");
     }
     beat(app, redis, connection, control).await?;

@@ -11,11 +11,12 @@ use std::time::Duration;
 use serde::Deserialize;
 use shared::change::{Change, ChangeId, EventType, Kind, anything_changed};
 use shared::digest::Digest;
+use shared::manifest::parts;
 use shared::sync::SourceError;
 
 use super::feed::read_text;
 use crate::app::App;
-use crate::cache::{Cache, CacheError, Listed};
+use crate::cache::{Cache, Listed};
 
 /// How long the center may take over a manifest: it may have to compute it.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -34,17 +35,15 @@ pub(super) struct Manifest {
 /// Brings the cache to the manifest's head.
 pub(super) async fn reconcile(app: &Arc<App>) -> Result<ChangeId, SourceError> {
     let manifest = manifest(app).await?;
-    let removed = tombstones(app, &manifest).await?;
-    let count = removed.as_ref().map_or(0, Vec::len);
+    let listed = tombstones(app, &manifest).await?;
+    let count = listed.as_ref().map_or(0, |(removed, _)| removed.len());
     let (repo, head, buckets) = (app.config().repository.clone(), manifest.head, manifest.buckets);
     let reset = move |cache: &Cache| {
+        let (removed, parts) = listed.unzip();
         cache.reset_after_gap(&repo, head, removed.as_deref().unwrap_or_default())?;
-        if removed.is_some() {
-            // All of it was read: nothing of it need be compared again until it moves.
-            let mut buckets = buckets.iter().enumerate();
-            buckets.try_for_each(|(bucket, digest)| cache.note_seen(&repo, bucket, digest, head))?;
-        }
-        Ok::<_, CacheError>(())
+        // Where all of it was read, nothing need be compared again until it moves.
+        let mut read = buckets.iter().enumerate().zip(parts.unwrap_or_default());
+        read.try_for_each(|(bucket, parts)| cache.note_seen(&repo, bucket, &parts, head))
     };
     app.with_cache(reset)
         .await
@@ -55,22 +54,24 @@ pub(super) async fn reconcile(app: &Arc<App>) -> Result<ChangeId, SourceError> {
     Ok(head)
 }
 
-/// The removals in every bucket that holds anything; none where they were not asked for: an edge that starts with nothing has
+/// The removals in every bucket, and how its parts stand; none where they were not asked for: an edge that starts with nothing has
 /// nothing that could have been removed.
-async fn tombstones(app: &Arc<App>, manifest: &Manifest) -> Result<Option<Vec<Change>>, SourceError> {
+async fn tombstones(
+    app: &Arc<App>,
+    manifest: &Manifest,
+) -> Result<Option<(Vec<Change>, Vec<BTreeMap<u8, Digest>>)>, SourceError> {
     let is_new = app.cache.cursor(&app.config().repository) == ChangeId::ZERO;
     if is_new && app.cache.stats().disk_objects == 0 {
         return Ok(None);
     }
     let empty = Digest::of(b"");
-    let mut removed = Vec::new();
+    let (mut removed, mut read) = (Vec::new(), Vec::new());
     for (number, digest) in manifest.buckets.iter().enumerate() {
-        if *digest != empty {
-            let lines = get(app, &format!("manifest/{number}")).await?;
-            removed.extend(removals(&lines, &app.config().repository, manifest.head));
-        }
+        let lines = if *digest == empty { String::new() } else { get(app, &format!("manifest/{number}")).await? };
+        removed.extend(removals(&lines, &app.config().repository, manifest.head));
+        read.push(parts(&lines));
     }
-    Ok(Some(removed))
+    Ok(Some((removed, read)))
 }
 
 fn removals(lines: &str, repo: &str, head: ChangeId) -> Vec<Change> {

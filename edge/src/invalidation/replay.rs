@@ -60,7 +60,7 @@ pub(crate) async fn replay(app: &Arc<App>, from: ChangeId) -> Result<Replayed, R
             Err(LogError::Gone(after)) => return Err(ReplayError::Gone(after)),
             Err(error) => return Err(SourceError(error.to_string()).into()),
         };
-        changes.retain(|change| change.id <= until);
+        changes.retain(|change| change.id > done.to && change.id <= until);
         let Some(last) = changes.last().map(|change| change.id) else {
             return Err(ReplayError::Gone(done.to));
         };

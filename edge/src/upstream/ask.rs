@@ -43,7 +43,7 @@ impl Upstream {
                 break;
             };
             let url = attempt.center().repository_url(&self.repository, path);
-            let request = self.client.request(method.clone(), url).headers(headers.clone());
+            let request = self.authorized(self.client.request(method.clone(), url).headers(headers.clone()));
             match send(attempts, &attempt, request.timeout(Duration::from_hours(1))).await {
                 Ok(response) if is_refusal(response.status()) => refused = Some((response, attempt)),
                 Ok(response) => return Ok(Taken { response, attempt }),
@@ -65,7 +65,7 @@ impl Upstream {
         let mut left = self.api_order();
         while let Some(center) = left.next() {
             let url = center.api_url(&self.repository, path_and_query);
-            let request = self.client.get(url).header(header::VIA, self.via(None));
+            let request = self.authorized(self.client.get(url).header(header::VIA, self.via(None)));
             let others = !left.as_slice().is_empty();
             match patiently(&center, request, patience, others).await {
                 Ok(failing) if failing.status().is_server_error() && others => {

@@ -36,7 +36,10 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use http::header;
 use parking_lot::Mutex;
+use reqwest::RequestBuilder;
+use shared::access::Bearer;
 use shared::client::{ClientOptions, http_client};
 use shared::digest::Digest;
 use tokio::time::Instant;
@@ -91,6 +94,7 @@ pub(crate) struct BodyHead {
 #[derive(Debug)]
 pub(crate) struct Upstream {
     client: reqwest::Client,
+    bearer: ArcSwap<Bearer>,
     pool: ArcSwap<Pool>,
     budget: Arc<Mutex<RetryBudget>>,
     last_choice: LastChoice,
@@ -111,6 +115,7 @@ impl Upstream {
         let budget = RetryBudget::new(routing.retry_share, routing.retry_burst, Instant::now());
         Ok(Self {
             client,
+            bearer: ArcSwap::from_pointee(bearer(config)?),
             pool: ArcSwap::from_pointee(Pool::new(config, None)?),
             budget: Arc::new(Mutex::new(budget)),
             last_choice: LastChoice::default(),
@@ -125,14 +130,23 @@ impl Upstream {
     /// kept; a fetch under way goes on with the centers that it had.
     pub(crate) fn reconfigure(&self, config: &Config) -> Result<(), String> {
         let before = self.pool.load_full();
-        let pool = Pool::new(config, Some(&before))?;
+        let (pool, bearer) = (Pool::new(config, Some(&before))?, bearer(config)?);
         for gone in before.centers.iter().filter(|old| pool.centers.iter().all(|new| new.name != old.name)) {
             self.metrics.upstream_gone(&gone.name);
         }
         self.budget.lock().reconfigure(config.routing.retry_share, config.routing.retry_burst);
+        self.bearer.store(Arc::new(bearer));
         self.pool.store(Arc::new(pool));
         before.probe_now.notify_one();
         Ok(())
+    }
+
+    /// Shows the center the edge's token, if it has one.
+    fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
+        match self.bearer.load().header() {
+            Some(header) => request.header(header::AUTHORIZATION, header),
+            None => request,
+        }
     }
 
     /// `Via` for a request that came through the tiers in `before`.
@@ -142,4 +156,8 @@ impl Upstream {
             None => format!("1.1 {}", self.edge_id),
         }
     }
+}
+
+fn bearer(config: &Config) -> Result<Bearer, String> {
+    Bearer::open("centers_token", &config.centers_token, &config.centers_token_file)
 }

@@ -13,7 +13,7 @@ use super::breaker::{Admission, Phase};
 use super::choose::{Choice, Standing, choose};
 use super::health::Health;
 use super::route::{RouteKey, Rules, allows, within_limits};
-use crate::config::{Config, ProbeSettings};
+use crate::config::{Config, ProbeSettings, without_credential};
 
 /// One center.
 #[derive(Debug)]
@@ -136,7 +136,7 @@ impl Pool {
 impl Center {
     /// The center at `url`.
     pub(super) fn new(url: &str, config: &Config, before: Option<&Pool>) -> Result<Self, String> {
-        let url = Url::parse(url).map_err(|error| format!("centers: {url:?}: {error}"))?;
+        let url = Url::parse(url).map_err(|error| format!("centers: not a URL: {error}"))?;
         let settings = config.center(&url);
         let mut base = url;
         // Joining below a path needs the trailing slash; a query or a fragment would swallow what is joined.
@@ -173,11 +173,7 @@ impl Center {
 
     /// The URL without what must not be shown.
     pub(super) fn public_url(&self) -> String {
-        let mut url = self.base.clone();
-        // Never a credential in an answer; a URL without a host, where this fails, has none.
-        let _ = url.set_username("");
-        let _ = url.set_password(None);
-        url.to_string()
+        without_credential(&self.base).to_string()
     }
 
     /// Says in the log that the breaker changed.

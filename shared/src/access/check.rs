@@ -14,7 +14,7 @@ use super::credential::token_of;
 use super::{AccessError, Grant, Place, TokenEntry, TokenFile, TokenHash};
 
 /// How often, at most, the file of tokens is looked at for a change.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The access settings of a binary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -87,7 +87,7 @@ struct Look {
 
 /// What changes when a file does: a replaced one within the same tick of the clock still has another inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     modified: SystemTime,
     len: u64,
     inode: u64,
@@ -186,7 +186,7 @@ fn find<'a>(filed: &'a [TokenEntry], issued: &'a [TokenEntry], hash: TokenHash) 
     filed.get(found).or_else(|| issued.get(found - filed.len()))
 }
 
-fn stamp_of(file: &std::path::Path) -> Option<Stamp> {
+pub(super) fn stamp_of(file: &std::path::Path) -> Option<Stamp> {
     let data = std::fs::metadata(file).ok()?;
     Some(Stamp { modified: data.modified().ok()?, len: data.len(), inode: std::os::unix::fs::MetadataExt::ino(&data) })
 }

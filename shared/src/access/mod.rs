@@ -2,14 +2,16 @@
 //!
 //! A token is 256 random bits, so its SHA-256 can be stored without salt or stretching: there is nothing to guess.
 //! The credential arrives as HTTP Basic (the `go` command sends `.netrc` that way; the password is the token and the
-//! user name is ignored) or as `Authorization: Bearer`.
+//! user name is ignored) or as `Authorization: Bearer`. [`Bearer`] is what a tier shows to another one.
 
+mod bearer;
 mod check;
 mod credential;
 mod scope;
 mod token;
 mod token_file;
 
+pub use self::bearer::Bearer;
 pub use self::check::{Access, AccessConfig, Denied, Identity};
 pub use self::scope::{Place, RepositoryPattern};
 pub use self::token::{Generated, TokenHash, generate};

@@ -6,6 +6,8 @@
 //! reading that id again. The next page is asked for when the last is in the stream, so nothing piles up here.
 
 mod once;
+mod place;
+mod tidy;
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -21,6 +23,7 @@ use crate::backoff::{Backoff, Jitter};
 use crate::change::ChangeId;
 
 pub use self::once::{Pass, PassError};
+use self::place::{Start, start};
 
 /// How long one request waits for the next record.
 const LONG_POLL: Duration = Duration::from_secs(30);
@@ -133,30 +136,6 @@ impl From<LogError> for Ended {
     }
 }
 
-/// Where the log is to be read from, given the stream's last id and the log's head.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Start {
-    /// From the record after this one.
-    After(ChangeId),
-    /// The stream is ahead of the log.
-    Foreign,
-}
-
-/// The decision that a session begins with.
-fn start(last: ChangeId, head: ChangeId) -> Start {
-    if last == ChangeId::ZERO {
-        // A new stream, or one that was lost: all that the log keeps.
-        return Start::After(ChangeId::ZERO);
-    }
-    if last > head {
-        return Start::Foreign;
-    }
-    if last.epoch < head.epoch {
-        return Start::After(ChangeId { epoch: head.epoch, seq: 0 });
-    }
-    Start::After(last)
-}
-
 impl<L: Log, S: StreamStore> Relay<L, S> {
     /// A relay from `log` to the stream in `store`; `told` hears what happens.
     pub fn new(log: L, store: S, settings: RelaySettings, told: impl Fn(RelayEvent) + Send + Sync + 'static) -> Self {
@@ -266,28 +245,6 @@ impl<L: Log, S: StreamStore> Relay<L, S> {
         }
     }
 
-    /// Finds the place to go on from.
-    async fn align(&self, writer: &mut S::Writer) -> Result<ChangeId, Ended> {
-        let last = writer.last_id().await.map_err(|error| ended(writer.name(), error))?;
-        let head = self.log.head(last).await?;
-        let after = match start(last, head) {
-            Start::After(after) => after,
-            Start::Foreign => return Err(foreign(writer, last, head)),
-        };
-        if after == ChangeId::ZERO {
-            return Ok(after);
-        }
-        match self.log.page(after, Duration::ZERO, 1).await {
-            Ok(_) => Ok(after),
-            Err(LogError::Gone(_)) => {
-                tracing::warn!(%after, "the center keeps no record right after the stream's last one; edges fill the gap from the feed");
-                (self.told)(RelayEvent::Gap);
-                Ok(ChangeId::ZERO)
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
     async fn publish(&self, mut writer: S::Writer, fence: &Fence, mut after: ChangeId) -> Result<Infallible, Ended> {
         loop {
             let asked = Instant::now();
@@ -319,7 +276,8 @@ impl<L: Log, S: StreamStore> Relay<L, S> {
     }
 
     /// Renews the lease for as long as the center answers: a leader that is cut off from it makes way for another. Once
-    /// the place is found, it also tells the edges where the log is.
+    /// the place is found, it also tells the edges where the log is. A stream that another center writes to is left, also when there
+    /// is nothing to publish.
     async fn beat(
         &self,
         mut writer: S::Writer,
@@ -335,48 +293,22 @@ impl<L: Log, S: StreamStore> Relay<L, S> {
                 _ = ticks.tick() => {}
                 Ok(()) = is_aligned.changed() => {}
             }
+            // The head is read after the stream's id: only then does "ahead" mean foreign.
+            let last = writer.last_id().await.map_err(|error| ended(writer.name(), error))?;
             // Without the feed the channel is not healthy, and the edges must see it.
             let Ok(now) = self.head(head).await else {
                 (self.told)(RelayEvent::Ready(false));
                 continue;
             };
             head = now;
+            if start(last, head) == Start::Foreign {
+                return Err(foreign(&writer, last, head));
+            }
             let aligned = *is_aligned.borrow();
             let beaten = writer.beat(fence, aligned.then_some(head), self.settings.lease).await;
             beaten.map_err(|error| ended(writer.name(), error))?;
             (self.told)(RelayEvent::Ready(aligned));
         }
-    }
-
-    /// Trims the stream and removes groups of edges that are gone. Nothing depends on it: a failure waits for the next round.
-    async fn tidy(&self, mut writer: S::Writer, fence: &Fence) -> Result<Infallible, Ended> {
-        loop {
-            sleep(self.settings.tidy).await;
-            match self.tidy_once(&mut writer, fence).await {
-                Ok(()) => {}
-                Err(WriteError::NotLeading) => return Err(Ended::Deposed),
-                Err(WriteError::Unavailable(message) | WriteError::NotAStream(message)) => {
-                    tracing::warn!(error = message, "the stream was not trimmed");
-                }
-            }
-        }
-    }
-
-    async fn tidy_once(&self, writer: &mut S::Writer, fence: &Fence) -> Result<(), WriteError> {
-        let keep = &self.settings.keep;
-        let last = writer.last_id().await?;
-        let young = writer.first_younger(keep.age).await?;
-        let slowest = writer.slowest().await?;
-        if let Some(first) = keep.first_kept(last, young, slowest) {
-            let trimmed = writer.trim(fence, first).await?;
-            (self.told)(RelayEvent::Trimmed(trimmed));
-        }
-        let retired = writer.retire(fence, keep.group).await?;
-        if !retired.is_empty() {
-            tracing::info!(groups = ?retired, "groups of edges that gave no sign of life were removed");
-            (self.told)(RelayEvent::Retired(retired.len() as u64));
-        }
-        Ok(())
     }
 }
 
@@ -390,28 +322,4 @@ fn ended(stream: &str, error: WriteError) -> Ended {
 
 fn foreign(writer: &impl StreamWriter, stream_id: ChangeId, head: ChangeId) -> Ended {
     Ended::Fatal(RelayEnd::Foreign { stream: writer.name().to_owned(), stream_id, head })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn id(epoch: u64, seq: u64) -> ChangeId {
-        ChangeId { epoch, seq }
-    }
-
-    #[test]
-    fn a_session_begins_where_the_stream_ends() {
-        let head = id(2000, 10);
-        for (last, expected) in [
-            (ChangeId::ZERO, Start::After(ChangeId::ZERO)),
-            (id(2000, 4), Start::After(id(2000, 4))),
-            (id(2000, 10), Start::After(id(2000, 10))),
-            (id(2000, 11), Start::Foreign),
-            (id(3000, 1), Start::Foreign),
-            (id(1000, 99), Start::After(id(2000, 0))),
-        ] {
-            assert_eq!(start(last, head), expected, "{last}");
-        }
-    }
 }

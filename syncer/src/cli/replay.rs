@@ -1,7 +1,8 @@
 //! `modtier-syncer replay --from ID`: edges apply once more what follows a record.
 //!
 //! Nothing is put into the stream: it takes each id once, and a record that is in it is in it. The edges read the center's feed. Those
-//! whose administration is known are asked there, the others through `control:edges` in Redis.
+//! whose administration is known are asked there, the others through
+//! `control:edges:<repo>` in Redis.
 
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use crate::url::reason;
 /// How long an edge may take: a long log is many records.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// How long edges may take to see what is asked of them in Redis: they look every ten seconds.
+/// How long edges may take to begin what is asked of them in Redis: they look every ten seconds.
 const CONTROL_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// How long what is asked stays there, in seconds: an edge that comes back later does not do it.
@@ -121,15 +122,20 @@ impl Replay {
             return edges.into_iter().map(|edge| (edge, Err(error.clone()))).collect();
         }
         let (mut waiting, mut said) = (edges, Vec::new());
-        let deadline = Instant::now() + CONTROL_TIMEOUT;
-        while !waiting.is_empty() && Instant::now() < deadline {
+        let asked = Instant::now();
+        let mut patience = CONTROL_TIMEOUT;
+        while !waiting.is_empty() && asked.elapsed() < patience {
             sleep(Duration::from_millis(200)).await;
             for edge in &fleet.look().await.edges {
                 let outcome = edge.obeyed.strip_prefix(&id).map(str::trim);
-                if let Some(outcome) = outcome.filter(|_| waiting.contains(&edge.name)) {
-                    waiting.retain(|name| *name != edge.name);
-                    let records = outcome.parse().map_err(|_| "its log says why".to_owned());
-                    said.push((edge.name.clone(), records));
+                match outcome.filter(|_| waiting.contains(&edge.name)) {
+                    None => {}
+                    Some("begun") => patience = ANSWER_TIMEOUT,
+                    Some(outcome) => {
+                        waiting.retain(|name| *name != edge.name);
+                        let records = outcome.parse().map_err(|_| "its log says why".to_owned());
+                        said.push((edge.name.clone(), records));
+                    }
                 }
             }
         }
@@ -141,8 +147,9 @@ impl Replay {
 async fn put(fleet: &Fleet, action: &Value) -> Result<(), String> {
     let Some(mut redis) = fleet.heartbeats().await else { return Ok(()) };
     let mut connection = redis.connection().await.map_err(|error| error.to_string())?;
+    let key = redis.key("control:edges", fleet.repository());
     let set = redis::cmd("SET")
-        .arg("control:edges")
+        .arg(key)
         .arg(action.to_string())
         .arg("EX")
         .arg(CONTROL_EXPIRY_SECONDS)

@@ -59,7 +59,7 @@ async fn feed() -> Feed {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}/", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, routes).await });
-    Feed::new(http_client(ClientOptions::default()).unwrap(), &base, "golang-virtual")
+    Feed::new(TierClient::open(http_client(ClientOptions::default()).unwrap()), &base, "golang-virtual")
 }
 
 #[tokio::test]
@@ -83,6 +83,6 @@ async fn a_place_that_is_not_in_the_log_is_gone_and_the_head_is_found_all_the_sa
 #[tokio::test]
 async fn other_answers_are_an_outage() {
     let feed = feed().await;
-    let other = Feed { url: feed.url.replace("golang-virtual", "unknown"), ..feed };
+    let other = Feed { repository: "unknown".to_owned(), ..feed };
     assert!(matches!(other.page(ChangeId::ZERO, Duration::ZERO, 1).await, Err(LogError::Unavailable(_))));
 }

@@ -20,9 +20,9 @@ pub(crate) use self::heartbeats::Heartbeats;
 use self::lag::Missed;
 use self::report::Report;
 use crate::config::Config;
-use crate::edges::EdgeClient;
 use crate::error::SyncerError;
 use crate::feed::Feed;
+use crate::tier::TierClient;
 use crate::url::authority;
 
 /// How long one answer may take.
@@ -51,7 +51,7 @@ pub(crate) struct Edge {
     pub(crate) last_reconcile: Option<u64>,
     /// The part of its recent requests that it answered from what it holds.
     pub(crate) hit_rate: Option<f64>,
-    /// The last action of `control:edges` that it did.
+    /// The last action of `control:edges:<repo>` that it began or did.
     #[serde(skip)]
     pub(crate) obeyed: String,
     /// The last heartbeat that was seen: when it was sent, by the edge's clock, and the cursor in it.
@@ -76,8 +76,8 @@ pub(crate) struct View {
 
 /// Where edges are found.
 pub(crate) struct Fleet {
-    client: reqwest::Client,
-    edges: EdgeClient,
+    center: TierClient,
+    edges: TierClient,
     feed: Feed,
     /// Label and base URL of the administration of each edge.
     admins: Vec<(String, String)>,
@@ -115,8 +115,8 @@ impl Fleet {
             last: None,
         };
         Ok(Self {
-            edges: EdgeClient::new(client.clone(), config)?,
-            client,
+            center: TierClient::of_center(client.clone(), config)?,
+            edges: TierClient::of_edges(client, config)?,
             feed,
             admins,
             repository: config.repository.clone(),
@@ -125,12 +125,12 @@ impl Fleet {
     }
 
     /// The client that the center is asked with.
-    pub(crate) const fn client(&self) -> &reqwest::Client {
-        &self.client
+    pub(crate) const fn center(&self) -> &TierClient {
+        &self.center
     }
 
     /// The client that the edges are asked with.
-    pub(crate) const fn edges(&self) -> &EdgeClient {
+    pub(crate) const fn edges(&self) -> &TierClient {
         &self.edges
     }
 

@@ -18,7 +18,7 @@ pub(super) struct Report {
     pub(super) hit_rate: Option<f64>,
     /// Unix time in seconds.
     pub(super) last_reconcile: Option<u64>,
-    /// The last action of `control:edges` that it did.
+    /// The last action of `control:edges:<repo>` that it began or did.
     pub(super) obeyed: String,
     /// When it sent the heartbeat: Unix time in seconds, by its clock.
     pub(super) time: Option<u64>,

@@ -78,7 +78,7 @@ async fn fleet(scene: &Arc<Lock<Scene>>) -> Fleet {
     // Port 1 of the loopback is closed everywhere.
     let edges = vec![base.clone(), "http://127.0.0.1:1".to_owned()];
     let config = Config { center: base.clone(), edges, ..Config::default() };
-    Fleet::new(client.clone(), Feed::new(client, &base, "golang-virtual"), &config, None).unwrap()
+    Fleet::new(client.clone(), Feed::new(TierClient::open(client), &base, "golang-virtual"), &config, None).unwrap()
 }
 
 fn now_ms() -> u64 {

@@ -22,7 +22,7 @@ use super::wanted::{Cause, Key};
 use super::{Prewarm, PrewarmError, caller, client, goproxies, read};
 use crate::BINARY;
 use crate::config::Config;
-use crate::edges::EdgeClient;
+use crate::tier::TierClient;
 
 /// What to warm, or what to say of it.
 #[derive(Debug, clap::Args)]
@@ -138,9 +138,10 @@ async fn warm(config: &Config, units: &[Unit]) -> Result<u8, PrewarmError> {
     let sources = Sources {
         settings,
         queue: Arc::clone(&queue),
-        mods: Mods::new(Fetcher::new(client.clone(), first)),
+        mods: Mods::new(Fetcher::new(TierClient::open(client.clone()), first)),
         metrics,
-        client: EdgeClient::new(client.clone(), config).map_err(|error| PrewarmError::Setting(error.to_string()))?,
+        client: TierClient::of_edges(client.clone(), config)
+            .map_err(|error| PrewarmError::Setting(error.to_string()))?,
         edges: Vec::new(),
         hot: Mutex::default(),
     };

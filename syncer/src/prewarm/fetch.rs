@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
-use reqwest::{Client, Response};
+use reqwest::Response;
 use shared::backoff::Backoff;
 use shared::client::retry_after;
 use shared::digest::Digest;
@@ -18,7 +18,8 @@ use tokio::time::sleep;
 use super::proof;
 use super::target::{Got, path};
 use super::wanted::{Key, Parts};
-use crate::url::{join, reason};
+use crate::tier::TierClient;
+use crate::url::reason;
 
 /// How often one artefact is asked for.
 const TRIES_MAX: u32 = 5;
@@ -80,13 +81,13 @@ impl FetchError {
 /// Asks one GOPROXY: an edge, or a repository of the center.
 #[derive(Debug)]
 pub(crate) struct Fetcher {
-    client: Client,
+    client: TierClient,
     base: String,
 }
 
 impl Fetcher {
     /// Fetches through the GOPROXY at `base`.
-    pub(crate) fn new(client: Client, base: &str) -> Self {
+    pub(crate) fn new(client: TierClient, base: &str) -> Self {
         Self { client, base: base.to_owned() }
     }
 
@@ -113,7 +114,7 @@ impl Fetcher {
     }
 
     async fn ask(&self, path: &str) -> Result<Response, FetchError> {
-        let response = self.client.get(join(&self.base, path)).send().await.map_err(|error| {
+        let response = self.client.get(&self.base, path).send().await.map_err(|error| {
             if error.is_connect() { FetchError::Connect(reason(error)) } else { FetchError::Transport(reason(error)) }
         })?;
         if response.status() == StatusCode::OK { Ok(response) } else { Err(refusal(response).await) }

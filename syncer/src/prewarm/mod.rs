@@ -43,8 +43,8 @@ pub(crate) use self::settings::PrewarmSettings;
 use self::sources::Sources;
 use self::target::Target;
 use crate::config::Config;
-use crate::edges::EdgeClient;
 use crate::feed::Feed;
+use crate::tier::TierClient;
 use crate::url::{authority, join};
 use crate::watch::NewVersion;
 
@@ -108,7 +108,9 @@ impl Prewarm {
         }
         let client = client()?;
         let of_edges =
-            EdgeClient::new(client.clone(), config).map_err(|error| PrewarmError::Setting(error.to_string()))?;
+            TierClient::of_edges(client.clone(), config).map_err(|error| PrewarmError::Setting(error.to_string()))?;
+        let of_center =
+            TierClient::of_center(client.clone(), config).map_err(|error| PrewarmError::Setting(error.to_string()))?;
         let edges = edges(config, &client, &of_edges)?;
         let names: Vec<String> = edges.iter().map(|edge| edge.name.clone()).collect();
         let metrics = PrewarmMetrics::new();
@@ -117,7 +119,7 @@ impl Prewarm {
         let sources = Sources {
             settings: config.prewarm.clone(),
             queue: Arc::clone(&queue),
-            mods: Mods::new(Fetcher::new(client.clone(), &center)),
+            mods: Mods::new(Fetcher::new(of_center, &center)),
             metrics,
             client: of_edges,
             edges: config.edges.iter().map(|edge| (authority(edge), edge.clone())).collect(),
@@ -155,7 +157,7 @@ fn client() -> Result<reqwest::Client, PrewarmError> {
 }
 
 /// The edges' administrations, where they are configured; otherwise their GOPROXYs.
-fn edges(config: &Config, client: &reqwest::Client, of_edges: &EdgeClient) -> Result<Vec<Edge>, PrewarmError> {
+fn edges(config: &Config, client: &reqwest::Client, of_edges: &TierClient) -> Result<Vec<Edge>, PrewarmError> {
     let admin = config.edges.iter().map(|base| Edge {
         name: authority(base),
         target: Target::Admin { client: of_edges.clone(), base: base.clone() },
@@ -175,7 +177,7 @@ fn goproxies(
     let edge = |base: &String| Edge {
         name: authority(base),
         target: Target::Goproxy {
-            fetcher: Fetcher::new(client.clone(), base),
+            fetcher: Fetcher::new(TierClient::open(client.clone()), base),
             concurrency: config.concurrency,
             sums: Arc::clone(sums),
         },

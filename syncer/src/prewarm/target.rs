@@ -14,7 +14,7 @@ use shared::go_sum::Entry;
 use super::fetch::{FetchError, Fetcher};
 use super::queue::Job;
 use super::wanted::{Key, Parts};
-use crate::edges::EdgeClient;
+use crate::tier::TierClient;
 use crate::url::reason;
 
 /// Artefacts of one call of an edge's administration, which fetches 16 of them at one time.
@@ -58,7 +58,7 @@ pub(crate) enum Target {
     /// `POST /api/v1/prewarm` of its administration.
     Admin {
         /// The client.
-        client: EdgeClient,
+        client: TierClient,
         /// Base URL of the administration.
         base: String,
     },
@@ -130,7 +130,7 @@ impl Target {
     }
 }
 
-async fn ask(client: &EdgeClient, base: &str, jobs: &[Job]) -> Result<Vec<Vec<Outcome>>, String> {
+async fn ask(client: &TierClient, base: &str, jobs: &[Job]) -> Result<Vec<Vec<Outcome>>, String> {
     let wanted: Vec<(usize, Parts)> =
         jobs.iter().enumerate().flat_map(|(at, job)| job.parts.each().map(move |part| (at, part))).collect();
     let paths: Vec<String> = wanted.iter().map(|(at, part)| path(&jobs[*at].key, *part)).collect();

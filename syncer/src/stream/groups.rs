@@ -28,7 +28,7 @@ pub(super) async fn slowest(stream: &mut Stream) -> Result<Option<ChangeId>, Wri
     Ok(known.into_iter().filter(|cursor| Some(cursor.epoch) == newest).min())
 }
 
-/// Destroys the groups whose edge gave no sign of life for `age`.
+/// Destroys the groups whose edge gave no sign of life for `age`, and forgets when edges without a group lived that long ago.
 pub(super) async fn retire(stream: &mut Stream, fence: &Fence, age: Duration) -> Result<Vec<String>, WriteError> {
     let edges = edges(stream).await?;
     let mut command = redis::cmd("ZRANGE");
@@ -36,9 +36,14 @@ pub(super) async fn retire(stream: &mut Stream, fence: &Fence, age: Duration) ->
         stream.run(command.arg(stream.edges.clone()).arg(&["0", "-1", "WITHSCORES"])).await?;
     let now = now_seconds();
     let mut gone = Vec::new();
+    let is_old = |lived: u64| now.saturating_sub(lived) > age.as_secs();
+    for (edge, _) in lived.iter().filter(|(edge, lived)| is_old(**lived) && !edges.contains(edge)) {
+        let mut command = scripts::call(scripts::FORGET, &[&stream.lease, &stream.edges]);
+        stream.fenced(command.arg(value(fence)).arg(edge)).await?;
+    }
     for edge in edges {
         match lived.get(&edge) {
-            Some(lived) if now.saturating_sub(*lived) > age.as_secs() => {
+            Some(lived) if is_old(*lived) => {
                 let mut command = scripts::call(scripts::DESTROY, &[&stream.lease, &stream.key, &stream.edges]);
                 stream.fenced(command.arg(value(fence)).arg(&edge)).await?;
                 gone.push(edge);

@@ -62,6 +62,12 @@ redis.call('ZREM', KEYS[3], ARGV[2])
 return redis.call('XGROUP', 'DESTROY', KEYS[2], 'edge:' .. ARGV[2])
 ";
 
+/// `KEYS[2]`: when edges lived last. `ARGV`: the edge.
+pub(super) const FORGET: &str = r"
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
+return redis.call('ZREM', KEYS[2], ARGV[2])
+";
+
 /// A script with its keys; arguments come after.
 pub(super) fn call(script: &str, keys: &[&str]) -> Cmd {
     let mut command = redis::cmd("EVAL");

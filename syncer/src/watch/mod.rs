@@ -137,7 +137,7 @@ impl Watcher {
                 return;
             }
             pass.asked += due.len();
-            match refresh(self.fleet.client(), &self.center, self.fleet.repository(), &due).await {
+            match refresh(self.fleet.center(), &self.center, self.fleet.repository(), &due).await {
                 Ok(refreshed) => {
                     for module in refreshed {
                         self.take(module, pass);

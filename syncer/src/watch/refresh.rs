@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use reqwest::Client;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::url::{join, reason};
+use crate::tier::TierClient;
+use crate::url::reason;
 
 /// How long the center may take: it waits for its upstreams.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(2);
@@ -34,15 +34,15 @@ struct Answer {
 
 /// Has the center ask for these modules.
 pub(crate) async fn refresh(
-    client: &Client,
+    client: &TierClient,
     center: &str,
     repository: &str,
     modules: &[String],
 ) -> Result<Vec<Refreshed>, String> {
-    let url = join(center, &format!("api/v1/repos/{repository}/refresh"));
+    let path = format!("api/v1/repos/{repository}/refresh");
     let body = json!({ "modules": modules }).to_string();
     let asked = async {
-        let request = client.post(url).header(http::header::CONTENT_TYPE, "application/json").body(body);
+        let request = client.post(center, &path).header(http::header::CONTENT_TYPE, "application/json").body(body);
         let response = request.send().await.map_err(reason)?;
         let status = response.status();
         if !status.is_success() {

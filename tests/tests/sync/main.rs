@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
 
+mod credentials;
 mod examples;
 mod leading;
+mod manifest;
 mod model;
 mod modes;
 mod prewarm;

@@ -108,7 +108,7 @@ async fn an_edge_that_only_redis_knows_is_seen_and_reached() {
     let (replayed, _) = tokio::join!(syncer(&args, &env), async {
         let mut redis = cluster.redis.as_ref().unwrap().connect().await;
         until("it is asked", LIMIT, async || {
-            redis::cmd("EXISTS").arg("control:edges").query_async(&mut redis).await.unwrap_or(false)
+            redis::cmd("EXISTS").arg("control:edges:golang-virtual").query_async(&mut redis).await.unwrap_or(false)
         })
         .await;
         publish(&cluster, "v1.2.0").await

@@ -65,6 +65,60 @@ fn a_list_that_lacks_a_version_is_asked_for_again() {
 }
 
 #[test]
+fn what_the_center_leaves_out_is_asked_about_once() {
+    const LATEST: &str = "example.com/a/@latest";
+    let mut rig = rig();
+    let [list, latest] = [b"v1.0.0\n".as_slice(), br#"{"Version":"v1.0.0"}"#];
+    let answer = |rig: &Rig| {
+        rig.commit(LIST, list).unwrap();
+        rig.commit(LATEST, latest).unwrap();
+    };
+    answer(&rig);
+    // Retracted, deleted upstream, or another major version below a go.mod.
+    let manifest = listed(&["v1.0.0", "v1.1.0", "v2.0.0+incompatible"], &[]);
+    assert_eq!(repair(&rig, 3, &manifest), Some(Repaired { lists: 1, ..Repaired::default() }));
+    assert_eq!(rig.disk(LIST).unwrap().1, Freshness::StaleIfError);
+    for _ in 0..2 {
+        // Asked again, the center leaves out the same.
+        answer(&rig);
+        assert_eq!(repair(&rig, 3, &manifest), Some(Repaired::default()));
+        assert_eq!(rig.disk(LIST).unwrap().1, Freshness::Fresh);
+        assert_eq!(rig.disk(LATEST).unwrap().1, Freshness::Fresh);
+        rig = rig.reopened();
+        rig.store.trust_channel(Duration::MAX);
+    }
+    // A version more may have been missed.
+    let more = listed(&["v1.0.0", "v1.1.0", "v1.2.0", "v2.0.0+incompatible"], &[]);
+    assert_eq!(repair(&rig, 3, &more), Some(Repaired { lists: 1, ..Repaired::default() }));
+    rig.commit(LIST, b"v1.0.0\nv1.1.0\nv1.2.0\n").unwrap();
+    rig.commit(LATEST, br#"{"Version":"v1.2.0"}"#).unwrap();
+    assert_eq!(repair(&rig, 3, &more), Some(Repaired::default()));
+    // The list had v1.1.0 since: that it lacks it again is new.
+    rig.commit(LIST, list).unwrap();
+    assert_eq!(repair(&rig, 3, &manifest), Some(Repaired { lists: 1, ..Repaired::default() }));
+}
+
+#[test]
+fn a_pseudo_version_that_somebody_fetched_was_not_missed() {
+    const LATEST: &str = "example.com/a/@latest";
+    let rig = rig();
+    let [head, branch] = ["v0.0.0-20250101000000-abcdefabcdef", "v0.0.0-20260101000000-abcdefabcdef"];
+    let latest = format!(r#"{{"Version":"{head}"}}"#);
+    rig.commit(LATEST, latest.as_bytes()).unwrap();
+    let manifest = listed(&[head, branch], &[]);
+    assert_eq!(repair(&rig, 3, &manifest), Some(Repaired::default()));
+    // It may be the new head all the same.
+    assert_eq!(rig.disk(LATEST).unwrap().1, Freshness::StaleIfError);
+    rig.commit(LATEST, latest.as_bytes()).unwrap();
+    assert_eq!(repair(&rig, 3, &manifest), Some(Repaired::default()));
+    assert_eq!(rig.disk(LATEST).unwrap().1, Freshness::Fresh);
+    // Before a tagged version no pseudo-version comes.
+    rig.commit(LATEST, br#"{"Version":"v0.0.0-rc.1"}"#).unwrap();
+    assert_eq!(repair(&rig, 3, &manifest), Some(Repaired::default()));
+    assert_eq!(rig.disk(LATEST).unwrap().1, Freshness::Fresh);
+}
+
+#[test]
 fn nothing_is_compared_before_the_changes_are_applied() {
     let rig = rig();
     rig.commit(ZIP, b"zip").unwrap();
@@ -118,11 +172,12 @@ fn a_latest_version_that_is_not_the_latest_is_asked_for_again() {
 #[test]
 fn a_bucket_counts_as_compared_until_a_version_in_it_changes() {
     let rig = rig();
-    let bucket = usize::from(super::super::seen::bucket_of("example.com/a"));
+    let bucket = usize::from(shared::manifest::place_of("example.com/a").0);
+    let none = BTreeMap::new();
     let digest = shared::digest::Digest::of(b"lines");
     let seen = |rig: &Rig| rig.store.seen(REPO).unwrap()[bucket];
     assert_eq!(seen(&rig), None);
-    rig.store.note_seen(REPO, bucket, &digest, id(3)).unwrap();
+    rig.store.note_seen(REPO, (bucket, &digest), &none, id(3)).unwrap();
     let rig = rig.reopened();
     assert_eq!(seen(&rig), Some(digest));
     rig.apply(&[change(4, EventType::Update, Kind::List, None)]);
@@ -130,9 +185,35 @@ fn a_bucket_counts_as_compared_until_a_version_in_it_changes() {
     rig.apply(&[created(5, "v1.1.0")]);
     assert_eq!(seen(&rig), None);
     // It was asked for before that change: how it stood then says nothing of it.
-    rig.store.note_seen(REPO, bucket, &digest, id(4)).unwrap();
+    rig.store.note_seen(REPO, (bucket, &digest), &none, id(4)).unwrap();
     assert_eq!(seen(&rig), None);
-    rig.store.note_seen(REPO, bucket, &digest, id(5)).unwrap();
+    rig.store.note_seen(REPO, (bucket, &digest), &none, id(5)).unwrap();
     rig.store.reset_after_gap(REPO, id(9), &[]).unwrap();
     assert_eq!(seen(&rig), None);
+}
+
+#[test]
+fn of_a_bucket_only_the_part_in_which_a_version_changed_is_forgotten() {
+    let rig = rig();
+    let (bucket, part) = shared::manifest::place_of("example.com/a");
+    let (place, digest) = (usize::from(bucket), shared::digest::Digest::of(b"lines"));
+    let all: BTreeMap<u8, _> = (0..=u8::MAX).map(|part| (part, digest)).collect();
+    let seen = |rig: &Rig| rig.store.seen_parts(REPO, place).unwrap();
+    assert!(seen(&rig).is_empty());
+    rig.store.note_seen(REPO, (place, &digest), &all, id(3)).unwrap();
+    rig.store.note_seen(REPO, (usize::from(bucket ^ 1), &digest), &all, id(3)).unwrap();
+    let rig = rig.reopened();
+    assert_eq!(seen(&rig), all);
+    rig.apply(&[created(4, "v1.1.0")]);
+    let others: BTreeMap<u8, _> =
+        all.iter().filter(|(at, _)| **at != part).map(|(at, digest)| (*at, *digest)).collect();
+    assert_eq!(seen(&rig), others);
+    // Asked for before that change, it says nothing of this part, and all of the others.
+    rig.store.note_seen(REPO, (place, &digest), &all, id(3)).unwrap();
+    assert_eq!((rig.store.seen(REPO).unwrap()[place], seen(&rig)), (None, others));
+    rig.store.note_seen(REPO, (place, &digest), &all, id(4)).unwrap();
+    assert_eq!((rig.store.seen(REPO).unwrap()[place], seen(&rig)), (Some(digest), all.clone()));
+    rig.store.reset_after_gap(REPO, id(9), &[]).unwrap();
+    rig.store.note_seen(REPO, (place, &digest), &all, id(8)).unwrap();
+    assert!(seen(&rig).is_empty());
 }

@@ -121,6 +121,13 @@ impl Center {
         self.lock().head()
     }
 
+    /// Whether the log keeps a record after one and before another.
+    pub(super) fn keeps_between(&self, last: ChangeId, next: ChangeId) -> bool {
+        let inner = self.lock();
+        let after = if last.epoch == inner.epoch { last.seq + 1 } else { 1 };
+        next.epoch == inner.epoch && after.max(inner.first) < next.seq
+    }
+
     pub(super) fn list(&self, module: u64) -> List {
         self.lock().list(module)
     }

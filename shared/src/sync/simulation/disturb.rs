@@ -58,7 +58,8 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(chance: Chance, diary: Diary) -> Self {
+    /// With a Redis that knows the lease, or one that does not.
+    pub(super) fn new(chance: Chance, diary: Diary, is_fenced: bool) -> Self {
         let center = Arc::new(Center::new());
         let seat = |_| {
             let link = Link::new(&chance);
@@ -67,7 +68,7 @@ impl World {
         };
         let edges = (0..EDGES).map(seat).collect();
         let relays = (0..RELAYS).map(|_| RelaySeat { link: Link::new(&chance), process: None, starts: 0 }).collect();
-        let redis = Redis::new(&chance);
+        let redis = Redis::new(&chance, &center, is_fenced);
         Self { chance, diary, center, redis, saved: Data::default(), edges, relays, no_relay_until: Instant::now() }
     }
 
@@ -251,6 +252,7 @@ impl World {
         if self.edges.iter().any(|seat| seat.process.as_ref().is_some_and(Process::has_ended)) {
             self.diary.fail("an edge has failed, as was said before");
         }
+        self.leadership_holds();
         if self.chance.one_in(3) {
             self.redis.set_power(Power::On);
         }
@@ -263,6 +265,12 @@ impl World {
             if self.chance.one_in(4) && Instant::now() >= self.no_relay_until {
                 self.restore_relay(number);
             }
+        }
+    }
+
+    fn leadership_holds(&self) {
+        if let Some(how) = self.redis.broken() {
+            self.diary.fail(&how);
         }
     }
 
@@ -350,6 +358,7 @@ impl World {
             sleep(BY_STREAM).await;
             let by_stream = |seat: &EdgeSeat| seat.edge.channel() == Channel::Stream && seat.edge.differs().is_none();
             quick = if self.edges.iter().all(by_stream) { quick + 1 } else { 0 };
+            self.leadership_holds();
             if begun.elapsed() > STREAM_AGAIN {
                 let channels: Vec<_> = self.edges.iter().map(|seat| seat.edge.channel()).collect();
                 self.diary.fail(&format!("changes are not there at once after {STREAM_AGAIN:?}: {channels:?}"));

@@ -95,7 +95,8 @@ impl Edge {
             } else {
                 let last = self.center.list(module).last().copied().unwrap_or(1);
                 let version = (module, 1 + self.chance.below(last + 1));
-                if self.file(version).await && !self.center.had(version, since()) {
+                let (is_served, is_excused) = self.file(version).await;
+                if is_served && !is_excused && !self.center.had(version, since()) {
                     self.diary.fail(&format!("an edge serves {version:?}, {:?}", self.disk()));
                 }
             }
@@ -107,8 +108,7 @@ impl Edge {
     pub(super) async fn list(&self, module: u64) -> (List, bool) {
         let (ticket, resets, cursor) = {
             let state = self.lock();
-            let is_healthy = state.trusted_until.is_some_and(|until| Instant::now() < until);
-            let period = if is_healthy { PERIOD } else { PERIOD_UNHEALTHY };
+            let period = if state.is_in_touch() { PERIOD } else { PERIOD_UNHEALTHY };
             let stored = state.disk.lists.get(&module);
             if let Some(stored) = stored.filter(|stored| !stored.stale && stored.at.elapsed() < period) {
                 return (stored.list.clone(), false);
@@ -132,13 +132,14 @@ impl Edge {
         (list, false)
     }
 
-    /// Whether a version is served.
-    pub(super) async fn file(&self, version: Version) -> bool {
-        if self.lock().disk.held.contains(&version) {
-            return true;
-        }
+    /// Whether a version is served, and whether it may be one that was removed because the edge is out of touch: what is held has no
+    /// period, and an edge that goes on after a long stop is asked before it has heard of anything.
+    pub(super) async fn file(&self, version: Version) -> (bool, bool) {
         let (began, touched) = {
             let state = self.lock();
+            if state.disk.held.contains(&version) {
+                return (true, !state.is_in_touch());
+            }
             (state.disk.removed.contains(&version), state.touched.get(&version.0).copied())
         };
         let answered = async {
@@ -146,14 +147,14 @@ impl Edge {
             let there = self.center.is_there(version);
             self.link.cross().await.map(|()| there)
         };
-        let Ok(Ok(true)) = timeout(Duration::from_secs(10), answered).await else { return false };
+        let Ok(Ok(true)) = timeout(Duration::from_secs(10), answered).await else { return (false, false) };
         let mut state = self.lock();
         let is_removed = state.disk.removed.contains(&version);
         // Removed meanwhile: not stored. Removed before: it is back, as the center has just said.
         if !is_removed || (began && state.touched.get(&version.0).copied() == touched) {
             state.disk.held.insert(version);
         }
-        true
+        (true, false)
     }
 
     /// What differs from the center's state, when nothing is under way.
@@ -180,6 +181,10 @@ fn since() -> Instant {
 }
 
 impl State {
+    fn is_in_touch(&self) -> bool {
+        self.trusted_until.is_some_and(|until| Instant::now() < until)
+    }
+
     fn enact(&mut self, change: &Change) {
         let module = change.module_id.parse().ok();
         let version = module.zip(change.version.as_deref().and_then(|version| version.parse().ok()));

@@ -1,6 +1,7 @@
 //! Redis: streams with consumer groups, keys that expire, and steps that happen whole or not at all, also when nobody waits
 //! for their answer any more.
 
+mod witness;
 mod writing;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,8 +11,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
+pub(super) use self::witness::DEPOSED;
+use self::witness::Witness;
 pub(super) use self::writing::Store;
 use super::Chance;
+use super::center::Center;
 use super::watched::Watched;
 use crate::change::{Change, ChangeId};
 use crate::sync::reader::{Arrived, RelaySign, SourceError, StreamAccess, StreamReader};
@@ -41,6 +45,9 @@ pub(super) struct Redis {
     changed: Watched<u64>,
     /// Whether answers get lost now and then.
     loses_answers: AtomicBool,
+    /// Whether a step is refused to who does not hold the lease.
+    is_fenced: bool,
+    witness: Mutex<Witness>,
     chance: Chance,
 }
 
@@ -70,8 +77,10 @@ struct Group {
 }
 
 impl Redis {
-    pub(super) fn new(chance: &Chance) -> Arc<Self> {
+    pub(super) fn new(chance: &Chance, log: &Arc<Center>, is_fenced: bool) -> Arc<Self> {
         Arc::new(Self {
+            is_fenced,
+            witness: Mutex::new(Witness::new(log)),
             data: Mutex::default(),
             power: Watched::new(Power::On),
             changed: Watched::new(0),
@@ -84,6 +93,15 @@ impl Redis {
     pub(super) fn mend(&self) {
         self.loses_answers.store(false, Relaxed);
         self.set_power(Power::On);
+    }
+
+    fn witness(&self) -> MutexGuard<'_, Witness> {
+        self.witness.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What relays must never do, and did.
+    pub(super) fn broken(&self) -> Option<String> {
+        self.witness().broken()
     }
 
     fn lock(&self) -> MutexGuard<'_, Data> {
@@ -112,6 +130,7 @@ impl Redis {
     pub(super) fn load(&self, dump: Data) {
         let mut data = self.lock();
         *data = Data { connections: data.connections, ..dump };
+        self.witness().forget();
         self.changed.count();
     }
 

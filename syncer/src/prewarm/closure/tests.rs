@@ -33,7 +33,7 @@ async fn mods(table: &[&str]) -> Mods {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, routes).await });
-    Mods::new(Fetcher::new(crate::prewarm::client().unwrap(), &base))
+    Mods::new(Fetcher::new(crate::tier::TierClient::open(crate::prewarm::client().unwrap()), &base))
 }
 
 /// The go.mod files and the zips of the closure of a go.mod.

@@ -24,8 +24,8 @@ use super::metrics::PrewarmMetrics;
 use super::queue::Queue;
 use super::settings::PrewarmSettings;
 use super::wanted::{Cause, CauseKind, Parts, Wanted};
-use crate::edges::EdgeClient;
 use crate::feed::Feed;
+use crate::tier::TierClient;
 
 /// How often files that are known are looked at, and requests to try again are followed.
 pub(super) const GLANCE: Duration = Duration::from_secs(1);
@@ -40,7 +40,7 @@ pub(crate) struct Sources {
     pub(super) queue: Arc<Queue>,
     pub(super) mods: Mods,
     pub(super) metrics: PrewarmMetrics,
-    pub(super) client: EdgeClient,
+    pub(super) client: TierClient,
     /// Labels and base URLs of the edges' administrations.
     pub(super) edges: Vec<(String, String)>,
     /// Paths of the modules that were hot when the edges were last asked.

@@ -52,9 +52,15 @@ impl Writer {
         fence: &Fence,
         work: impl FnOnce(&mut Data) -> T + Send + 'static,
     ) -> Result<T, WriteError> {
-        let fence = fence.clone();
-        let done = self.call(move |data| data.leads(&fence).then(|| work(data))).await?;
-        done.ok_or(WriteError::NotLeading)
+        let (fence, redis) = (fence.clone(), Arc::clone(&self.connection.redis));
+        let step = move |data: &mut Data| {
+            let may = data.leads(&fence) || !redis.is_fenced;
+            may.then(|| {
+                redis.witness().wrote(&fence);
+                work(data)
+            })
+        };
+        self.call(step).await?.ok_or(WriteError::NotLeading)
     }
 }
 
@@ -88,7 +94,7 @@ impl StreamWriter for Writer {
     }
 
     async fn add(&mut self, fence: &Fence, changes: &[Change]) -> Result<Added, WriteError> {
-        let changes = changes.to_vec();
+        let (changes, redis) = (changes.to_vec(), Arc::clone(&self.connection.redis));
         let adding = self.guarded(fence, move |data| {
             let stream = data.stream.get_or_insert_default();
             let mut added = Added::default();
@@ -97,6 +103,7 @@ impl StreamWriter for Writer {
                     added.refused += 1;
                 } else {
                     added.published += 1;
+                    redis.witness().added(stream.last, change.id);
                     stream.last = change.id;
                     stream.kept.insert(change.id, change);
                 }
