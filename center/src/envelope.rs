@@ -3,21 +3,19 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::extract::Request;
+use axum::response::Response;
 use http::header::{CONTENT_TYPE, USER_AGENT, VIA, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use http_body::{Frame, SizeHint};
 use shared::telemetry::HttpMetrics;
 
 use crate::app::App;
-use crate::error::{Failure, Row};
+use crate::error::Row;
 
 /// Names a request in answers and logs.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -30,44 +28,52 @@ pub(crate) struct Route(pub(crate) &'static str);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
-/// The outermost layer.
-pub(crate) async fn envelop(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let id = request_id(request.headers());
-    let record = Record {
-        started: Instant::now(),
-        metrics: app.metrics.http.clone(),
-        id: id.clone(),
-        method: request.method().clone(),
-        path: request.uri().path().to_owned(),
-        version: request.version(),
-        peer: request.extensions().get::<Peer>().copied(),
-        agent: request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or("-").to_owned(),
-        route: "other",
-        status: 0,
-        bytes: 0,
-        failed: false,
-    };
-    let (method, is_api) = (request.method().clone(), record.path.starts_with("/api/v1/"));
-    let response =
-        if app.via.came_back(request.headers()) { Failure::Loop.into_response() } else { next.run(request).await };
-    finish(&app, response, record, &id, &method, is_api)
+/// What stands around one request, begun before it is answered.
+pub(crate) struct Envelope {
+    record: Record,
+    is_api: bool,
 }
 
-fn finish(app: &App, response: Response, mut record: Record, id: &str, method: &Method, is_api: bool) -> Response {
-    let (mut head, mut body) = response.into_parts();
-    if let Some(row) = head.extensions.remove::<Row>() {
-        let (content_type, text) = if is_api { problem(&row, id) } else { line(&row, id) };
-        head.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        body = if method == Method::HEAD { Body::empty() } else { Body::from(text) };
+impl Envelope {
+    /// That of a request.
+    pub(crate) fn of(app: &App, request: &Request) -> Self {
+        let headers = request.headers();
+        let path = request.uri().path();
+        let record = Record {
+            started: Instant::now(),
+            metrics: app.metrics.http.clone(),
+            id: request_id(headers),
+            method: request.method().clone(),
+            path: path.to_owned(),
+            version: request.version(),
+            peer: request.extensions().get::<Peer>().copied(),
+            agent: headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or("-").to_owned(),
+            route: "other",
+            status: 0,
+            bytes: 0,
+            failed: false,
+        };
+        Self { is_api: path.starts_with("/api/v1/"), record }
     }
-    if let Ok(id) = HeaderValue::from_str(id) {
-        head.headers.insert(X_REQUEST_ID, id);
+
+    /// Puts the answer into it.
+    pub(crate) fn around(self, app: &App, response: Response) -> Response {
+        let Self { mut record, is_api } = self;
+        let (mut head, mut body) = response.into_parts();
+        if let Some(row) = head.extensions.remove::<Row>() {
+            let (content_type, text) = if is_api { problem(&row, &record.id) } else { line(&row, &record.id) };
+            head.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+            body = if record.method == Method::HEAD { Body::empty() } else { Body::from(text) };
+        }
+        if let Ok(id) = HeaderValue::from_str(&record.id) {
+            head.headers.insert(X_REQUEST_ID, id);
+        }
+        head.headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        head.headers.insert(VIA, app.via.value());
+        record.status = head.status.as_u16();
+        record.route = head.extensions.get::<Route>().map_or("other", |route| route.0);
+        Response::from_parts(head, Body::new(Recorded { body, record }))
     }
-    head.headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    head.headers.insert(VIA, app.via.value());
-    record.status = head.status.as_u16();
-    record.route = head.extensions.get::<Route>().map_or("other", |route| route.0);
-    Response::from_parts(head, Body::new(Recorded { body, record }))
 }
 
 /// The one line that the `go` command prints.
@@ -119,7 +125,7 @@ impl Via {
     }
 
     /// Whether a request has passed through here before.
-    fn came_back(&self, headers: &HeaderMap) -> bool {
+    pub(crate) fn came_back(&self, headers: &HeaderMap) -> bool {
         headers
             .get_all(VIA)
             .iter()

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use axum::Router;
 use shared::reload::{Outcome, Reloads, Watch, plan};
 
+use crate::BINARY;
 use crate::app::App;
 use crate::config::{ALIASES, Config};
-use crate::{BINARY, router};
+use crate::router::Routes;
 
 /// Settings that are used once, at the start: a change of them waits for the next one. With all that lies below them.
 const NEEDS_RESTART: [&str; 12] = [
@@ -41,19 +41,19 @@ pub(crate) struct Live {
 struct Built {
     config: Config,
     app: Arc<App>,
-    router: Router,
+    routes: Arc<Routes>,
 }
 
 impl Live {
     /// What was built at the start from `config`, which came from `file` if there is one.
     pub(crate) fn new(config: Config, app: Arc<App>, file: Option<PathBuf>) -> Self {
-        let router = router::routes(&app);
-        Self { now: ArcSwap::from_pointee(Built { config, app, router }), reloads: Reloads::new(file) }
+        let routes = Arc::new(Routes::new(&app));
+        Self { now: ArcSwap::from_pointee(Built { config, app, routes }), reloads: Reloads::new(file) }
     }
 
     /// What answers a request that comes now.
-    pub(crate) fn router(&self) -> Router {
-        self.now.load().router.clone()
+    pub(crate) fn routes(&self) -> Arc<Routes> {
+        Arc::clone(&self.now.load().routes)
     }
 
     /// What the settings of the moment made.
@@ -88,8 +88,8 @@ impl Live {
         // What waits for a restart may be what made the new settings a whole.
         config.check().map_err(|error| format!("{error} (with what needs a restart left as it is)"))?;
         let app = running.app.rebuild(&config).await.map_err(|error| format!("{error:#}"))?;
-        let router = router::routes(&app);
-        self.now.store(Arc::new(Built { config, app, router }));
+        let routes = Arc::new(Routes::new(&app));
+        self.now.store(Arc::new(Built { config, app, routes }));
         Ok(outcome)
     }
 

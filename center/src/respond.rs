@@ -25,7 +25,7 @@ use crate::app::App;
 use crate::conditional::{Decision, Held, decide, format_date};
 use crate::error::Failure;
 use crate::repository::{Answer, Body as Content, CacheStatus, Caveat, FillHead};
-use crate::store::BlobRef;
+use crate::store::OpenBlob;
 
 /// How the store took part.
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
@@ -82,7 +82,7 @@ pub(crate) async fn artefact(
     }
     let (digest, len) = match &answer.body {
         Content::Bytes(bytes) => (answer.digest.unwrap_or_else(|| Digest::of(bytes)), bytes.len() as u64),
-        Content::Blob(blob) => (blob.digest, blob.len),
+        Content::Blob(open) => (open.blob.digest, open.blob.len),
         Content::Filling(fill) => return growing(head, request, fill, answer.len).await,
     };
     let etag = digest.etag();
@@ -111,7 +111,7 @@ pub(crate) async fn artefact(
     }
     let body = match answer.body {
         Content::Bytes(bytes) => Body::from(slice(&bytes, &range)?),
-        Content::Blob(blob) => blob_body(app, blob, range).await?,
+        Content::Blob(open) => blob_body(app, open, range).await?,
         Content::Filling(_) => return Err(Failure::Internal("a body began to fill while it was answered".to_owned())),
     };
     build(head, body)
@@ -154,9 +154,9 @@ fn slice(bytes: &Bytes, range: &Range<u64>) -> Result<Bytes, Failure> {
     Ok(bytes.slice(at(range.start)?..at(range.end)?))
 }
 
-async fn blob_body(app: &App, blob: BlobRef, range: Range<u64>) -> Result<Body, Failure> {
-    let stream = app.store.blobs().read(&blob, range).await?;
-    let digest = blob.digest;
+async fn blob_body(app: &App, open: OpenBlob, range: Range<u64>) -> Result<Body, Failure> {
+    let digest = open.blob.digest;
+    let stream = app.store.blobs().read_open(open, range).await?;
     Ok(Body::from_stream(stream.inspect(move |part| {
         if let Err(error) = part {
             tracing::error!(%error, %digest, "a stored body could not be read to its end");

@@ -6,12 +6,14 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
-use axum::routing::{any, delete, get, post, put};
+use axum::extract::Request;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{delete, get, post, put};
 use http::Uri;
+use tower::ServiceExt as _;
 
 use crate::app::App;
-use crate::envelope::envelop;
+use crate::envelope::Envelope;
 use crate::error::{Failure, READ_METHODS};
 use crate::handlers::{
     catalog, changes, detail, intake, manifest, module, oversight, refresh, status, tokens, upkeep, webhook,
@@ -27,7 +29,35 @@ pub(crate) fn figures(app: &Arc<App>) -> Router {
 }
 
 /// The routes, with what stands around each request.
-pub(crate) fn routes(app: &Arc<App>) -> Router {
+pub(crate) struct Routes {
+    app: Arc<App>,
+    table: Router,
+}
+
+impl Routes {
+    /// Those of a center.
+    pub(crate) fn new(app: &Arc<App>) -> Self {
+        Self { app: Arc::clone(app), table: table(app) }
+    }
+
+    /// Answers a request.
+    pub(crate) async fn answer(&self, request: Request) -> Response {
+        let envelope = Envelope::of(&self.app, &request);
+        let response = if self.app.via.came_back(request.headers()) {
+            Failure::Loop.into_response()
+        } else if module::split_base(request.uri().path()).is_some() {
+            // Modules and checksum databases: GET and HEAD read, PUT publishes, DELETE and POST …/restore tombstone and lift it.
+            // They are what nearly every request is about, and need no table to be found.
+            module::module(&self.app, request).await
+        } else {
+            let Ok(response) = self.table.clone().oneshot(request).await;
+            response
+        };
+        envelope.around(&self.app, response)
+    }
+}
+
+fn table(app: &Arc<App>) -> Router {
     Router::new()
         .route("/", get(status::index))
         .route("/healthz", get(status::healthz))
@@ -59,14 +89,10 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
         // Finding things.
         .route("/catalog", get(catalog::public))
         .route("/index", get(catalog::index))
-        // Modules and checksum databases: GET and HEAD read, PUT publishes, DELETE and POST …/restore tombstone and lift it.
-        .route("/api/go/{repository}/{*path}", any(module::module))
-        .route("/artifactory/api/go/{repository}/{*path}", any(module::module))
         .method_not_allowed_fallback(async || Failure::Method(READ_METHODS))
         .fallback(async |uri: Uri| {
             let is_module = uri.path().contains("/@v/") || uri.path().ends_with("/@latest");
             if is_module { Failure::NoBase } else { Failure::NoRoute }
         })
-        .layer(from_fn_with_state(Arc::clone(app), envelop))
         .with_state(Arc::clone(app))
 }

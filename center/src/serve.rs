@@ -316,11 +316,14 @@ impl Answering {
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
             let version = request.version();
-            let router = figures.clone().unwrap_or_else(|| live.router());
-            let answer = router.oneshot(request.map(axum::body::Body::new));
+            let request = request.map(axum::body::Body::new);
+            let (figures, routes) = (figures.clone(), live.routes());
             let (bodies, app, asking) = (bodies.clone(), Arc::clone(&app), unanswered.begin());
             async move {
-                let mut response = answer.await?;
+                let mut response = match figures {
+                    Some(figures) => figures.oneshot(request).await?,
+                    None => routes.answer(request).await,
+                };
                 drop(asking);
                 if *app.stopping.borrow() && version < Version::HTTP_2 {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

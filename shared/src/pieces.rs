@@ -4,11 +4,12 @@
 //! was given back for a while, per arena: several hundred megabytes for such a crowd. Here it is what is on its way at one time.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt as _;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rustix::io::{ReadWriteFlags, preadv2};
 
 /// The most that one piece has: large enough that the hop to a blocking thread does not count, small enough for memory.
 pub const PIECE_BYTES: usize = 32 * 1024;
@@ -22,6 +23,19 @@ static KEPT: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
 struct Piece {
     buffer: Box<[u8]>,
     len: usize,
+}
+
+impl Piece {
+    /// Room for so many bytes, at most [`PIECE_BYTES`].
+    fn for_bytes(wanted: usize) -> Self {
+        let kept = KEPT.lock().pop();
+        let buffer = kept.unwrap_or_else(|| vec![0; PIECE_BYTES].into_boxed_slice());
+        Self { buffer, len: wanted.min(PIECE_BYTES) }
+    }
+
+    fn room(&mut self) -> &mut [u8] {
+        self.buffer.get_mut(..self.len).unwrap_or_default()
+    }
 }
 
 impl AsRef<[u8]> for Piece {
@@ -44,12 +58,19 @@ impl Drop for Piece {
 /// # Errors
 /// [`io::ErrorKind::UnexpectedEof`] where the file ends before; what reading says.
 pub fn read(file: &File, position: u64, wanted: usize) -> io::Result<Bytes> {
-    let kept = KEPT.lock().pop();
-    let buffer = kept.unwrap_or_else(|| vec![0; PIECE_BYTES].into_boxed_slice());
-    let mut piece = Piece { buffer, len: wanted.min(PIECE_BYTES) };
-    let len = piece.len;
-    file.read_exact_at(piece.buffer.get_mut(..len).unwrap_or_default(), position)?;
+    let mut piece = Piece::for_bytes(wanted);
+    file.read_exact_at(piece.room(), position)?;
     Ok(Bytes::from_owner(piece))
+}
+
+/// The same of what the system has in its memory, some bytes at least, without waiting for the disk. None where it would have to be
+/// waited for, or where that cannot be told: [`read`] says more then.
+pub fn read_now(file: &File, position: u64, wanted: usize) -> Option<Bytes> {
+    let mut piece = Piece::for_bytes(wanted);
+    let parts = &mut [IoSliceMut::new(piece.room())];
+    let len = preadv2(file, parts, position, ReadWriteFlags::NOWAIT).ok().filter(|&len| len > 0)?;
+    piece.len = len;
+    Some(Bytes::from_owner(piece))
 }
 
 #[cfg(test)]
@@ -68,6 +89,16 @@ mod tests {
         assert_eq!(read(&file, 101, PIECE_BYTES).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         // A shorter piece in a buffer that held a longer one shows nothing of it.
         assert_eq!(read(&file, 0, 1).unwrap().len(), 1);
+
+        // What was just written is in the system's memory, if it can tell; what lies beyond the end is nowhere.
+        let can_tell = preadv2(&file, &mut [IoSliceMut::new(&mut [0])], 0, ReadWriteFlags::NOWAIT).is_ok();
+        let mut now = Vec::new();
+        while let Some(piece) = read_now(&file, now.len() as u64, usize::MAX) {
+            assert!((1..=PIECE_BYTES).contains(&piece.len()));
+            now.extend_from_slice(&piece);
+        }
+        assert_eq!(now, content[..if can_tell { content.len() } else { 0 }]);
+        assert_eq!(read_now(&file, 3, 5).map(|piece| piece.to_vec()), can_tell.then(|| content[3..8].to_vec()));
 
         let many: Vec<_> = (0..2 * KEPT_MAX).map(|_| read(&file, 0, 1).unwrap()).collect();
         assert!(KEPT.lock().len() <= KEPT_MAX);

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
@@ -34,10 +34,10 @@ const CATCH_UP: Duration = Duration::from_secs(2);
 const FILL_ROUNDS: usize = 3;
 
 /// All methods of everything below a repository.
-pub(crate) async fn module(State(app): State<Arc<App>>, request: Request) -> Response {
+pub(crate) async fn module(app: &Arc<App>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
     let mut route = Route("module");
-    let outcome = dispatch(&app, &path, request, &mut route).await;
+    let outcome = dispatch(app, &path, request, &mut route).await;
     let mut response = outcome.unwrap_or_else(IntoResponse::into_response);
     response.extensions_mut().insert(route);
     response
@@ -93,9 +93,10 @@ fn grant_for(method: &Method, rest: &str) -> Option<Grant> {
 }
 
 /// `/api/go/<name>/<rest>` or the same below `/artifactory`, as it was sent.
-fn split_base(path: &str) -> Option<(&str, &str)> {
+pub(crate) fn split_base(path: &str) -> Option<(&str, &str)> {
     let path = path.strip_prefix("/artifactory").unwrap_or(path);
-    path.strip_prefix("/api/go/")?.split_once('/')
+    let (name, rest) = path.strip_prefix("/api/go/")?.split_once('/')?;
+    (!name.is_empty() && !rest.is_empty()).then_some((name, rest))
 }
 
 /// The name of who may do it there.

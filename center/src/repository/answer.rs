@@ -37,10 +37,9 @@ impl Answer {
     /// A stored body; none if the store lost it, which the caller heals by fetching it again.
     pub(super) async fn stored(store: &Store, stored: &Stored, cache: CacheStatus) -> Result<Option<Self>, RepoError> {
         let body = if stored.is_small() {
-            store.small(&stored.digest).await?.map(Body::Bytes)
+            store.small_for_client(&stored.digest).await?.map(Body::Bytes)
         } else {
-            let blob = stored.blob();
-            store.blobs().contains(&blob).await?.then_some(Body::Blob(blob))
+            store.blobs().open_blob(&stored.blob()).await?.map(Body::Blob)
         };
         Ok(body.map(|body| Self {
             digest: Some(stored.digest),
@@ -59,8 +58,8 @@ impl Answer {
         let lost = || RepoError::Storage("a stored body is missing".to_owned());
         match &self.body {
             Body::Bytes(bytes) => Ok(bytes.clone()),
-            Body::Blob(blob) => {
-                let stored = Stored { digest: blob.digest, len: blob.len, modified_ms: 0 };
+            Body::Blob(open) => {
+                let stored = Stored { digest: open.blob.digest, len: open.blob.len, modified_ms: 0 };
                 store.load(&stored).await?.ok_or_else(lost)
             }
             Body::Filling(_) => Err(RepoError::Storage("a body is not complete yet".to_owned())),

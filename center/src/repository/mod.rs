@@ -46,7 +46,7 @@ pub(crate) use self::parts::{Brought, Part};
 pub(crate) use self::private::{Webhook, place_of};
 pub(crate) use self::settings::{RepositoryKind, RepositorySettings, default_repositories};
 pub(crate) use self::verify::{Proof, TOOLCHAIN, Verdict, Verifier, VerifyError};
-use crate::store::{BlobRef, Manifest, Store, StoreError, Tombstone, View, now_ms};
+use crate::store::{Manifest, OpenBlob, Store, StoreError, Tombstone, View, now_ms};
 
 /// How a request may be answered.
 #[derive(Debug, Clone, Copy, Default)]
@@ -109,8 +109,8 @@ pub(crate) enum Caveat {
 pub(crate) enum Body {
     /// Small and in memory.
     Bytes(Bytes),
-    /// A stored blob: `store.blobs().read(&blob, range)`.
-    Blob(BlobRef),
+    /// A stored blob: `store.blobs().read_open(blob, range)`.
+    Blob(OpenBlob),
     /// Still arriving from upstream. Its head is there already; after `fill.done()` the same fetch answers from the store.
     Filling(Arc<Fill<FillHead>>),
 }

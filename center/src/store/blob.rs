@@ -1,9 +1,12 @@
 //! Bodies: each once, under its SHA-256. Up to 32 KiB they are values among the metadata (machine.md has the measurement),
 //! above that objects of an `object_store`: files that are synced and renamed into place, or objects of a cloud.
 
+mod files;
+mod hot;
 mod objects;
 mod seen;
 
+use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,11 +14,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt};
 use object_store::path::Path as ObjectPath;
-use object_store::{GetOptions, GetRange, GetResultPayload, ObjectStore, ObjectStoreExt, WriteMultipart};
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, WriteMultipart};
 use serde::{Deserialize, Serialize};
 use shared::digest::Digest;
-use tokio::io::{AsyncReadExt, AsyncSeekExt, SeekFrom};
+use tokio::io::AsyncReadExt as _;
 
+use self::files::{Files, Pieces};
+pub(super) use self::hot::Hot;
 pub(super) use self::objects::check_location;
 use self::seen::Seen;
 use super::settings::BlobSettings;
@@ -24,7 +29,7 @@ use super::{Store, StoreError, family};
 /// The largest body that is kept as a value among the metadata, in bytes.
 pub(crate) const SMALL_BYTES_MAX: u64 = 32 * 1024;
 
-/// Size of one read from a blob's file, in bytes.
+/// Size of one read from a file that is uploaded, in bytes.
 const READ_BYTES: usize = 256 * 1024;
 
 /// Size of one part of an upload to the object store, in bytes. What is not larger is uploaded at once.
@@ -63,6 +68,15 @@ impl Stored {
     pub(crate) const fn blob(&self) -> BlobRef {
         BlobRef { digest: self.digest, len: self.len }
     }
+}
+
+/// A blob that was there when it was opened.
+#[derive(Debug, Clone)]
+pub(crate) struct OpenBlob {
+    /// Which one.
+    pub(crate) blob: BlobRef,
+    /// Its bytes, where blobs are files.
+    file: Option<Arc<File>>,
 }
 
 /// A body on its way into the store.
@@ -113,6 +127,8 @@ pub(crate) struct Placed {
 #[derive(Debug)]
 pub(crate) struct Blobs {
     objects: Arc<dyn ObjectStore>,
+    /// The directory, if the object store is one: what lies there is read without it.
+    files: Option<Files>,
     /// None where to ask costs nothing: in a directory.
     seen: Option<Seen>,
 }
@@ -123,14 +139,39 @@ impl Blobs {
     pub(super) fn open(settings: &BlobSettings, default: &Path, is_alone: bool) -> Result<Self, StoreError> {
         let (objects, directory) = objects::open(settings, default)?;
         let seen = directory.is_none().then(Seen::default);
-        if let Some(directory) = directory.filter(|_| is_alone) {
-            remove_staged(&directory)?;
+        if let Some(directory) = directory.as_deref().filter(|_| is_alone) {
+            remove_staged(directory)?;
         }
-        Ok(Self { objects, seen })
+        Ok(Self { objects, files: directory.map(Files::new), seen })
+    }
+
+    /// Opens a blob. None if it is not there with its length, as far as is known: where it was a while ago, the object store is not
+    /// asked again.
+    pub(crate) async fn open_blob(&self, blob: &BlobRef) -> Result<Option<OpenBlob>, StoreError> {
+        let open = |file| OpenBlob { blob: *blob, file };
+        match &self.files {
+            Some(files) => Ok(files.open(blob).await?.map(Some).map(open)),
+            None => Ok(self.contains(blob).await?.then(|| open(None))),
+        }
+    }
+
+    /// Reads a range of an open blob.
+    pub(crate) async fn read_open(&self, open: OpenBlob, range: Range<u64>) -> Result<BlobStream, StoreError> {
+        match open.file {
+            Some(file) => Ok(Pieces::of(file, range).boxed()),
+            None => self.read_object(&open.blob, range).await,
+        }
     }
 
     /// Opens a blob and reads a range of it. Fails at once if the blob is missing or has another length.
     pub(crate) async fn read(&self, blob: &BlobRef, range: Range<u64>) -> Result<BlobStream, StoreError> {
+        let Some(files) = &self.files else { return self.read_object(blob, range).await };
+        let missing = || StoreError::Blob(format!("{}: not there with {} bytes", location(&blob.digest), blob.len));
+        let file = files.open(blob).await?.ok_or_else(missing)?;
+        Ok(Pieces::of(file, range).boxed())
+    }
+
+    async fn read_object(&self, blob: &BlobRef, range: Range<u64>) -> Result<BlobStream, StoreError> {
         let location = location(&blob.digest);
         if range.is_empty() {
             return Ok(futures_util::stream::empty().boxed());
@@ -146,11 +187,7 @@ impl Blobs {
         if found.meta.size != blob.len {
             return Err(StoreError::Blob(format!("{location}: {} bytes instead of {}", found.meta.size, blob.len)));
         }
-        let range = found.range.clone();
-        match found.payload {
-            GetResultPayload::File(file, _) => read_file(file, range).await,
-            GetResultPayload::Stream(stream) => Ok(stream.map(|part| part.map_err(failed)).boxed()),
-        }
+        Ok(found.into_stream().map(|part| part.map_err(failed)).boxed())
     }
 
     /// Whether the blob is there with its length, as far as is known: where it was a while ago, the object store is not asked again.
@@ -272,17 +309,28 @@ impl Store {
         self.inner.engine.get(family::SMALL, digest.hex().as_bytes()).await
     }
 
+    /// The same for a client: out of memory, if it was asked for of late. What is kept of a body and is not its bytes counts as missing.
+    pub(crate) async fn small_for_client(&self, digest: &Digest) -> Result<Option<Bytes>, StoreError> {
+        if let Some(body) = self.inner.hot.get(digest) {
+            return Ok(Some(body));
+        }
+        let Some(body) = self.small(digest).await? else { return Ok(None) };
+        if Digest::of(&body) != *digest {
+            tracing::error!(%digest, "a stored body is damaged");
+            return Ok(None);
+        }
+        self.inner.hot.put(*digest, body.clone());
+        Ok(Some(body))
+    }
+
     /// The whole of a body, small or not. None if it is missing.
     pub(crate) async fn load(&self, stored: &Stored) -> Result<Option<Bytes>, StoreError> {
         if stored.is_small() {
             return self.small(&stored.digest).await;
         }
-        let blob = stored.blob();
-        if !self.blobs().contains(&blob).await? {
-            return Ok(None);
-        }
-        let mut stream = self.blobs().read(&blob, 0..blob.len).await?;
-        let mut body = Vec::with_capacity(usize::try_from(blob.len).unwrap_or(0));
+        let Some(open) = self.blobs().open_blob(&stored.blob()).await? else { return Ok(None) };
+        let mut stream = self.blobs().read_open(open, 0..stored.len).await?;
+        let mut body = Vec::with_capacity(usize::try_from(stored.len).unwrap_or(0));
         while let Some(part) = stream.next().await {
             body.extend_from_slice(&part?);
         }
@@ -302,15 +350,6 @@ async fn copy_into(file: &mut tokio::fs::File, upload: &mut WriteMultipart) -> R
         part.truncate(count);
         upload.put(part.into());
     }
-}
-
-async fn read_file(file: std::fs::File, range: Range<u64>) -> Result<BlobStream, StoreError> {
-    let mut file = tokio::fs::File::from_std(file);
-    file.set_max_buf_size(READ_BYTES);
-    file.seek(SeekFrom::Start(range.start)).await.map_err(io_failed)?;
-    let limited = file.take(range.end - range.start);
-    let stream = tokio_util::io::ReaderStream::with_capacity(limited, READ_BYTES);
-    Ok(stream.map(|part| part.map_err(io_failed)).boxed())
 }
 
 fn location(digest: &Digest) -> ObjectPath {

@@ -7,6 +7,8 @@
 mod postgres;
 mod rocks;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use shared::change::Change;
@@ -15,6 +17,7 @@ pub(super) use self::postgres::{Address, Postgres};
 pub(super) use self::rocks::Rocks;
 use super::StoreError;
 use super::change_log::LogHead;
+use super::standing::Standing;
 
 /// Where a value stands: its family and its key.
 pub(super) type Place = (&'static str, Vec<u8>);
@@ -80,6 +83,11 @@ pub(super) trait Engine: Send + Sync {
 
     /// Removes the records of a log that are both beyond the newest `kept` and older than `before_s` (Unix seconds).
     async fn trim(&self, repository: &str, kept: u64, before_s: u64) -> Result<(), StoreError>;
+
+    /// The records of versions that were read of late, as they stand. None where other processes write too: they would not say so.
+    fn standing(&self) -> Option<Arc<Standing>> {
+        None
+    }
 
     /// Takes over at once what other processes have committed.
     async fn refresh(&self) -> Result<(), StoreError> {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::standing::Look;
 use super::{Store, StoreError, Stored, family, keys};
 
 /// What a repository holds of one version.
@@ -77,7 +78,15 @@ impl Store {
         module: &str,
         version: &str,
     ) -> Result<Option<VersionRecord>, StoreError> {
-        self.record(family::VERSIONS, &keys::version(repository, module, version)).await
+        let key = keys::version(repository, module, version);
+        let Some(standing) = self.inner.engine.standing() else { return self.record(family::VERSIONS, &key).await };
+        let era = match standing.look(&key) {
+            Look::Known(record) => return Ok(record),
+            Look::Unknown(era) => era,
+        };
+        let record: Option<VersionRecord> = self.record(family::VERSIONS, &key).await?;
+        standing.note(key, era, record.clone());
+        Ok(record)
     }
 
     /// The versions of a module in a repository, tombstoned ones too, in no particular order.

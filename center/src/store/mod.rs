@@ -20,7 +20,9 @@ mod lease;
 mod manifest;
 mod metadata;
 mod properties;
+mod recent;
 mod settings;
+mod standing;
 mod tokens;
 mod trim;
 mod uses;
@@ -31,7 +33,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-pub(crate) use self::blob::{BlobRef, Blobs, NewBody, Placed, Stored};
+use self::blob::Hot;
+pub(crate) use self::blob::{Blobs, NewBody, OpenBlob, Placed, Stored};
 pub(crate) use self::bodies::Referrer;
 pub(crate) use self::catalog::{Arrival, Listed};
 use self::change_log::Logs;
@@ -131,6 +134,7 @@ struct StoreInner {
     engine: Box<dyn Engine>,
     logs: Arc<Logs>,
     blobs: Blobs,
+    hot: Hot,
     spool: PathBuf,
     uses: Uses,
     turns: Turns,
@@ -255,7 +259,8 @@ impl Store {
         }
         let is_alone = !settings.is_shared() && !config.takes_over;
         let blobs = Blobs::open(&settings.blobs, &config.data_dir.join("blobs"), is_alone)?;
-        let inner = StoreInner { engine, logs, blobs, spool, uses: Uses::default(), turns: Turns::default(), lock };
+        let (hot, uses, turns) = (Hot::new(settings.memory), Uses::default(), Turns::default());
+        let inner = StoreInner { engine, logs, blobs, hot, spool, uses, turns, lock };
         Ok(Self { inner: Arc::new(inner) })
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use shared::config::ByteSize;
 
 use super::StoreError;
 use super::blob::check_location;
@@ -21,6 +22,8 @@ pub(crate) struct StorageSettings {
     pub(crate) metadata_password_file: Option<PathBuf>,
     /// Connections to the database that may be open.
     pub(crate) metadata_connections_max: u32,
+    /// Memory for bodies of at most 32 KiB that were asked for of late.
+    pub(crate) memory: ByteSize,
     /// Where bodies above 32 KiB are kept.
     pub(crate) blobs: BlobSettings,
 }
@@ -31,6 +34,7 @@ impl Default for StorageSettings {
             metadata: "rocksdb".to_owned(),
             metadata_password_file: None,
             metadata_connections_max: 16,
+            memory: ByteSize::mib(64),
             blobs: BlobSettings::default(),
         }
     }

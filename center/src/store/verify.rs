@@ -72,7 +72,10 @@ impl Store {
             let place = (family::SMALL, damaged.stored.digest.hex().into_bytes());
             let batch = super::engine::Batch { deletes: vec![place], sync: true, ..super::engine::Batch::default() };
             let mut batch = Some(batch);
-            return self.inner.engine.commit(&[], None, &mut |_| Ok(batch.take())).await;
+            self.inner.engine.commit(&[], None, &mut |_| Ok(batch.take())).await?;
+            // Whoever asks now finds it missing, and heals it.
+            self.inner.hot.remove(&damaged.stored.digest);
+            return Ok(());
         }
         match damaged.damage {
             Damage::Missing => Ok(()),

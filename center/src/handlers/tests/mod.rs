@@ -24,16 +24,15 @@ use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use shared::access::{AccessConfig, Grant, TokenEntry, TokenFile, generate};
 use tokio::sync::watch;
-use tower::ServiceExt as _;
 
 use crate::app::App;
 use crate::config::Config;
-use crate::router::routes;
+use crate::router::Routes;
 
 /// A center without a listener.
 pub(super) struct Center {
     pub(super) app: Arc<App>,
-    router: Router,
+    routes: Routes,
     config: Config,
     /// `Bearer …` with write and delete.
     pub(super) token: String,
@@ -95,7 +94,7 @@ impl Center {
         change(&mut config);
         config.check().unwrap();
         let app = App::build(&config, false).await.unwrap();
-        Self { router: routes(&app), app, config, token, reader, admin, _directory: directory }
+        Self { routes: Routes::new(&app), app, config, token, reader, admin, _directory: directory }
     }
 
     /// The same center under other settings.
@@ -103,11 +102,11 @@ impl Center {
         let mut config = self.config.clone();
         change(&mut config);
         let app = self.app.rebuild(&config).await.unwrap();
-        Self { router: routes(&app), app, config, ..self }
+        Self { routes: Routes::new(&app), app, config, ..self }
     }
 
     pub(super) async fn respond(&self, request: Request<Body>) -> Response {
-        self.router.clone().oneshot(request).await.unwrap()
+        self.routes.answer(request).await
     }
 
     pub(super) async fn send(&self, request: Request<Body>) -> Answer {

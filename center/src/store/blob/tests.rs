@@ -47,6 +47,28 @@ async fn a_truncated_or_missing_blob_is_not_served() {
     assert_eq!(store.load(&placed.stored).await.unwrap().unwrap().len(), 50_000);
 }
 
+#[tokio::test]
+async fn a_file_that_ends_too_soon_is_an_error_and_no_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let placed = store.place(NewBody::Memory(vec![7; 100_000].into()), 1).await.unwrap();
+    let blob = placed.stored.blob();
+    let opened = store.blobs().open_blob(&blob).await.unwrap().unwrap();
+    let hex = blob.digest.hex();
+    let path = directory.path().join("blobs").join(&hex[..2]).join(&hex);
+    std::fs::File::options().write(true).open(path).unwrap().set_len(70_000).unwrap();
+    let mut stream = store.blobs().read_open(opened, 10..blob.len).await.unwrap();
+    let mut read = 0;
+    let error = loop {
+        match stream.next().await.expect("it may not end as if all were well") {
+            Ok(piece) => read += piece.len(),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, StoreError::Blob(_)) && read < 70_000, "{read}: {error}");
+    assert!(stream.next().await.is_none());
+}
+
 #[test]
 fn opening_removes_what_interrupted_fills_left() {
     let directory = tempfile::tempdir().unwrap();

@@ -4,12 +4,15 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use shared::digest::Digest;
 
-use crate::store::{BlobRef, NewBody, Store, Stored};
+use crate::store::blob::BlobRef;
+use crate::store::engine::Batch;
+use crate::store::{NewBody, Store, Stored, family};
 
 pub(super) async fn suite(store: &Store) {
     small_bodies_stand_beside_the_metadata(store).await;
     large_bodies_are_read_whole_and_in_part(store).await;
     what_is_missing_is_said_to_be(store).await;
+    clients_get_small_bodies_as_they_were_or_not_at_all(store).await;
 }
 
 async fn small_bodies_stand_beside_the_metadata(store: &Store) {
@@ -61,6 +64,25 @@ async fn what_is_missing_is_said_to_be(store: &Store) {
     let longer = BlobRef { len: 40_001, ..placed.stored.blob() };
     assert!(!store.blobs().contains(&longer).await.unwrap());
     assert!(store.blobs().read(&longer, 0..10).await.is_err(), "one of another length is not the one that is meant");
+}
+
+async fn clients_get_small_bodies_as_they_were_or_not_at_all(store: &Store) {
+    let (body, damaged) = (Bytes::from_static(b"a body"), Bytes::from_static(b"no body"));
+    let digest = Digest::of(&body);
+    let put = async |bytes: &Bytes| {
+        store.inner.engine.put(family::SMALL, digest.hex().as_bytes(), bytes.clone(), true).await.unwrap();
+    };
+    assert_eq!(store.small_for_client(&digest).await.unwrap(), None);
+    put(&damaged).await;
+    assert_eq!(store.small_for_client(&digest).await.unwrap(), None, "it is not what was asked for");
+    put(&body).await;
+    assert_eq!(store.small_for_client(&digest).await.unwrap().as_ref(), Some(&body));
+    put(&damaged).await;
+    assert_eq!(store.small_for_client(&digest).await.unwrap().as_ref(), Some(&body), "out of memory");
+    assert_eq!(store.small(&digest).await.unwrap(), Some(damaged), "whoever verifies sees what is kept");
+    let delete = vec![(family::SMALL, digest.hex().into_bytes())];
+    let mut batch = Some(Batch { deletes: delete, ..Batch::default() });
+    store.inner.engine.commit(&[], None, &mut |_| Ok(batch.take())).await.unwrap();
 }
 
 async fn read(store: &Store, blob: &BlobRef, range: std::ops::Range<u64>) -> Vec<u8> {

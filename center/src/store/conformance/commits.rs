@@ -1,7 +1,7 @@
 //! Commits and their log: no number twice, none left out, nothing visible before it is kept, no change overlooked.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use shared::change::ChangeId;
@@ -12,11 +12,15 @@ use crate::store::engine::Batch;
 use crate::store::{Decision, Draft, MutableEffects, MutableOutcome, MutableRecord};
 use crate::store::{ReadError, Store, StoreError, Subject, VersionRecord, family, keys, now_ms};
 
+/// How often a record is written of which nothing old may be read.
+const WRITES: u64 = 200;
+
 pub(super) async fn suite(ground: &Ground) {
     let store = ground.open().await;
     open_logs(&store).await;
     ids_have_no_holes_however_many_commit_at_once(&store).await;
     one_of_many_creates_a_version(&store).await;
+    a_record_is_never_older_than_what_was_acknowledged(&store).await;
     an_id_that_is_not_in_the_log_is_told_so(&store).await;
     a_refused_decision_changes_nothing(&store).await;
     a_new_answer_ends_the_absences_that_it_contradicts(&store).await;
@@ -71,6 +75,41 @@ async fn one_of_many_creates_a_version(store: &Store) {
         created.unwrap();
     }
     assert_eq!(store.change_log("member").unwrap().head().seq, before + 1);
+}
+
+async fn a_record_is_never_older_than_what_was_acknowledged(store: &Store) {
+    const MODULE: &str = "example.com/often";
+    let acknowledged = Arc::new(AtomicU64::new(0));
+    let readers = (0..3).map(|_| {
+        let (store, acknowledged) = (store.clone(), Arc::clone(&acknowledged));
+        tokio::spawn(async move {
+            let mut newest = 0;
+            while newest < WRITES {
+                let at_least = acknowledged.load(Ordering::Acquire);
+                let record = store.version("member", MODULE, "v1.0.0").await.unwrap();
+                let read = record.map_or(0, |record| record.created_ms);
+                assert!(read >= at_least && read >= newest, "{read} after {newest}, {at_least} is acknowledged");
+                newest = read;
+                tokio::task::yield_now().await;
+            }
+        })
+    });
+    let readers: Vec<_> = readers.collect();
+    for number in 1..=WRITES {
+        let subject = Subject { repository: "member", logs: &[], module: MODULE };
+        let write = |draft: &mut Draft| {
+            draft.record.created_ms = number;
+            Ok::<_, StoreError>(Decision::Write)
+        };
+        store.commit_version(subject, "v1.0.0", &[], write).await.unwrap();
+        acknowledged.store(number, Ordering::Release);
+        let record = store.version("member", MODULE, "v1.0.0").await.unwrap().unwrap();
+        assert_eq!(record.created_ms, number);
+        assert_eq!(store.version("member", MODULE, "v1.0.1").await.unwrap(), None);
+    }
+    for reader in readers {
+        reader.await.unwrap();
+    }
 }
 
 async fn an_id_that_is_not_in_the_log_is_told_so(store: &Store) {

@@ -20,6 +20,7 @@ use tokio::sync::Mutex;
 use super::{Batch, Decide, Engine, Entry, Fence, Place};
 use crate::store::change_log::{LogHead, Logs, encode, now_ms};
 use crate::store::metadata::decode;
+use crate::store::standing::{Standing, Writing};
 use crate::store::{StoreError, family, keys};
 
 /// How long what is being read may keep the database open that is to be closed.
@@ -41,12 +42,14 @@ pub(in crate::store) struct Rocks {
 struct RocksShared {
     db: DB,
     logs: Arc<Logs>,
+    /// Of this database, for as long as no other process has it.
+    standing: Arc<Standing>,
 }
 
 impl Rocks {
     /// Opens the database in `directory`, creating what is missing. It is locked against other processes.
     pub(in crate::store) fn open(directory: &Path, logs: Arc<Logs>) -> Result<Self, StoreError> {
-        let shared = RocksShared { db: open(directory)?, logs: Arc::clone(&logs) };
+        let shared = RocksShared { db: open(directory)?, logs: Arc::clone(&logs), standing: Arc::default() };
         let shared = ArcSwapOption::from_pointee(shared);
         Ok(Self { directory: directory.to_owned(), logs, shared, commit: Arc::default() })
     }
@@ -97,6 +100,7 @@ impl Engine for Rocks {
     async fn put(&self, family: &'static str, key: &[u8], value: Bytes, sync: bool) -> Result<(), StoreError> {
         let key = key.to_owned();
         self.blocking(move |shared| {
+            let _writing = shared.writing([&(family, key.clone())].into_iter());
             Ok(shared.db.put_cf_opt(shared.family(family), key, value, &write_options(sync))?)
         })
         .await
@@ -142,6 +146,10 @@ impl Engine for Rocks {
         .await
     }
 
+    fn standing(&self) -> Option<Arc<Standing>> {
+        self.shared.load().as_ref().map(|shared| Arc::clone(&shared.standing))
+    }
+
     async fn close(&self) -> Result<(), StoreError> {
         // A commit that has begun is ended; those that wait find nothing to write to.
         let _turn = self.commit.lock().await;
@@ -169,7 +177,7 @@ impl Engine for Rocks {
         }
         let (directory, logs) = (self.directory.clone(), Arc::clone(&self.logs));
         let opened = tokio::task::spawn_blocking(move || {
-            let shared = RocksShared { db: open(&directory)?, logs };
+            let shared = RocksShared { db: open(&directory)?, logs, standing: Arc::default() };
             // The process that had it may have written before it failed.
             for name in shared.logs.names() {
                 shared.logs.advance(&name, shared.open_log(&name)?);
@@ -209,6 +217,11 @@ impl RocksShared {
         self.db.cf_handle(name).expect("every family is opened with the database")
     }
 
+    /// Says which records are about to be written.
+    fn writing<'a>(&self, places: impl Iterator<Item = &'a Place>) -> Writing {
+        self.standing.writing(places.filter(|(family, _)| *family == family::VERSIONS).map(|(_, key)| key.as_slice()))
+    }
+
     fn scan(&self, family: &'static str, prefix: &[u8], after: &[u8], limit: usize) -> Result<Vec<Entry>, StoreError> {
         let mode = IteratorMode::From(prefix.max(after), Direction::Forward);
         let mut found = Vec::new();
@@ -244,6 +257,7 @@ impl RocksShared {
             writes.put_cf(self.family(family::LOGS), log, encode(&head));
             heads.push((log, head));
         }
+        let _writing = self.writing(batch.deletes.iter().chain(batch.puts.iter().map(|(place, _)| place)));
         self.db.write_opt(writes, &write_options(batch.sync))?;
         for (log, head) in heads {
             self.logs.advance(log, head);
