@@ -4,11 +4,12 @@
 //! was given back for a while, per arena: several hundred megabytes for such a crowd. Here it is what is on its way at one time.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt as _;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rustix::io::{ReadWriteFlags, preadv2};
 
 /// The most that one piece has: large enough that the hop to a blocking thread does not count, small enough for memory.
 pub const PIECE_BYTES: usize = 32 * 1024;
@@ -30,6 +31,19 @@ impl AsRef<[u8]> for Piece {
     }
 }
 
+impl Piece {
+    /// Room for `wanted` bytes, at most [`PIECE_BYTES`].
+    fn of(wanted: usize) -> Self {
+        let kept = KEPT.lock().pop();
+        let buffer = kept.unwrap_or_else(|| vec![0; PIECE_BYTES].into_boxed_slice());
+        Self { buffer, len: wanted.min(PIECE_BYTES) }
+    }
+
+    fn room(&mut self) -> &mut [u8] {
+        self.buffer.get_mut(..self.len).unwrap_or_default()
+    }
+}
+
 impl Drop for Piece {
     fn drop(&mut self) {
         let mut kept = KEPT.lock();
@@ -39,16 +53,22 @@ impl Drop for Piece {
     }
 }
 
+/// What the kernel has in memory of the `wanted` bytes from `position` on, at most [`PIECE_BYTES`]. Waits for no disk: `None` where one
+/// has to be waited for, where the file ends, and where its file system cannot tell. [`read`] knows more then.
+pub fn at_hand(file: &File, position: u64, wanted: usize) -> Option<Bytes> {
+    let mut piece = Piece::of(wanted);
+    let read = preadv2(file, &mut [IoSliceMut::new(piece.room())], position, ReadWriteFlags::NOWAIT);
+    piece.len = read.ok().filter(|len| *len > 0)?;
+    Some(Bytes::from_owner(piece))
+}
+
 /// Reads `wanted` bytes from `position` on, at most [`PIECE_BYTES`]. Blocks.
 ///
 /// # Errors
 /// [`io::ErrorKind::UnexpectedEof`] where the file ends before; what reading says.
 pub fn read(file: &File, position: u64, wanted: usize) -> io::Result<Bytes> {
-    let kept = KEPT.lock().pop();
-    let buffer = kept.unwrap_or_else(|| vec![0; PIECE_BYTES].into_boxed_slice());
-    let mut piece = Piece { buffer, len: wanted.min(PIECE_BYTES) };
-    let len = piece.len;
-    file.read_exact_at(piece.buffer.get_mut(..len).unwrap_or_default(), position)?;
+    let mut piece = Piece::of(wanted);
+    file.read_exact_at(piece.room(), position)?;
     Ok(Bytes::from_owner(piece))
 }
 
@@ -68,6 +88,10 @@ mod tests {
         assert_eq!(read(&file, 101, PIECE_BYTES).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         // A shorter piece in a buffer that held a longer one shows nothing of it.
         assert_eq!(read(&file, 0, 1).unwrap().len(), 1);
+
+        // It was written just now, so the kernel has it.
+        assert_eq!(at_hand(&file, 3, 5).unwrap(), content[3..8]);
+        assert!(at_hand(&file, content.len() as u64, 1).is_none(), "the file ends there");
 
         let many: Vec<_> = (0..2 * KEPT_MAX).map(|_| read(&file, 0, 1).unwrap()).collect();
         assert!(KEPT.lock().len() <= KEPT_MAX);
