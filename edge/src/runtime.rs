@@ -4,6 +4,7 @@
 //! (measured: a quarter more hits a second). In return nothing on it may block: the disk, the center, Redis and the
 //! database are all touched from the runtime behind, and a hit in memory waits for none of them.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::num::NonZeroUsize;
@@ -37,6 +38,22 @@ where
         })
     };
     each.into_iter().enumerate().map(start).collect()
+}
+
+/// After so many answers in a row a serving thread lets others have its core, if any wait for it.
+///
+/// A thread with something to do is left on its core for up to four milliseconds, while clients and the other serving thread wait for
+/// theirs: that was the slowest hundredth of all hits. Measured with 64 connections: p99 a quarter lower than without, throughput as before.
+const ANSWERS_IN_A_ROW: u32 = 32;
+
+/// An answer of this serving thread has left.
+pub(crate) fn answered() {
+    thread_local!(static IN_A_ROW: Cell<u32> = const { Cell::new(0) });
+    let in_a_row = IN_A_ROW.get() + 1;
+    IN_A_ROW.set(in_a_row % ANSWERS_IN_A_ROW);
+    if in_a_row == ANSWERS_IN_A_ROW {
+        std::thread::yield_now();
+    }
 }
 
 /// Cores that this process may use.
