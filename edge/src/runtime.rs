@@ -22,6 +22,11 @@ pub(crate) fn behind() -> io::Result<Runtime> {
         .build()
 }
 
+/// Every second task that runs is one that another thread woke, such as a client whose fill has begun to answer. By default it is
+/// one in 31, as long as connections of the thread's own have anything to do: a crowd on a large body kept its own tail waiting for
+/// a second.
+const WOKEN_FROM_OUTSIDE: u32 = 2;
+
 /// Starts a serving thread for each of `each`, running its own future to the end.
 pub(crate) fn serving<T, F>(each: Vec<T>, body: impl Fn(T) -> F) -> io::Result<Vec<JoinHandle<()>>>
 where
@@ -29,7 +34,11 @@ where
 {
     let start = |(index, one): (usize, T)| {
         // Its blocking threads only read spooled bodies for clients that are far behind.
-        let runtime = Builder::new_current_thread().max_blocking_threads(8).enable_all().build()?;
+        let runtime = Builder::new_current_thread()
+            .max_blocking_threads(8)
+            .global_queue_interval(WOKEN_FROM_OUTSIDE)
+            .enable_all()
+            .build()?;
         let body = body(one);
         std::thread::Builder::new().name(format!("edge-serve-{index}")).spawn(move || {
             runtime.block_on(body);
