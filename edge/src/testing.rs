@@ -5,7 +5,7 @@ mod reply;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -23,6 +23,15 @@ pub(crate) use self::reply::{Ending, Proof, Reply};
 use crate::config::Config;
 use crate::server::Entrance;
 use crate::start::{Edge, Origin};
+
+/// Waits until something holds, and says what if it does not come to hold.
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(40);
+    while !holds().await {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
 
 #[derive(Debug, Default)]
 struct Script {

@@ -25,9 +25,15 @@ struct Piece {
     len: usize,
 }
 
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        self.buffer.get(..self.len).unwrap_or_default()
+    }
+}
+
 impl Piece {
-    /// Room for so many bytes, at most [`PIECE_BYTES`].
-    fn for_bytes(wanted: usize) -> Self {
+    /// Room for `wanted` bytes, at most [`PIECE_BYTES`].
+    fn of(wanted: usize) -> Self {
         let kept = KEPT.lock().pop();
         let buffer = kept.unwrap_or_else(|| vec![0; PIECE_BYTES].into_boxed_slice());
         Self { buffer, len: wanted.min(PIECE_BYTES) }
@@ -35,12 +41,6 @@ impl Piece {
 
     fn room(&mut self) -> &mut [u8] {
         self.buffer.get_mut(..self.len).unwrap_or_default()
-    }
-}
-
-impl AsRef<[u8]> for Piece {
-    fn as_ref(&self) -> &[u8] {
-        self.buffer.get(..self.len).unwrap_or_default()
     }
 }
 
@@ -53,24 +53,23 @@ impl Drop for Piece {
     }
 }
 
+/// What the kernel has in memory of the `wanted` bytes from `position` on, at most [`PIECE_BYTES`]. Waits for no disk: `None` where one
+/// has to be waited for, where the file ends, and where its file system cannot tell. [`read`] knows more then.
+pub fn at_hand(file: &File, position: u64, wanted: usize) -> Option<Bytes> {
+    let mut piece = Piece::of(wanted);
+    let read = preadv2(file, &mut [IoSliceMut::new(piece.room())], position, ReadWriteFlags::NOWAIT);
+    piece.len = read.ok().filter(|len| *len > 0)?;
+    Some(Bytes::from_owner(piece))
+}
+
 /// Reads `wanted` bytes from `position` on, at most [`PIECE_BYTES`]. Blocks.
 ///
 /// # Errors
 /// [`io::ErrorKind::UnexpectedEof`] where the file ends before; what reading says.
 pub fn read(file: &File, position: u64, wanted: usize) -> io::Result<Bytes> {
-    let mut piece = Piece::for_bytes(wanted);
+    let mut piece = Piece::of(wanted);
     file.read_exact_at(piece.room(), position)?;
     Ok(Bytes::from_owner(piece))
-}
-
-/// The same of what the system has in its memory, some bytes at least, without waiting for the disk. None where it would have to be
-/// waited for, or where that cannot be told: [`read`] says more then.
-pub fn read_now(file: &File, position: u64, wanted: usize) -> Option<Bytes> {
-    let mut piece = Piece::for_bytes(wanted);
-    let parts = &mut [IoSliceMut::new(piece.room())];
-    let len = preadv2(file, parts, position, ReadWriteFlags::NOWAIT).ok().filter(|&len| len > 0)?;
-    piece.len = len;
-    Some(Bytes::from_owner(piece))
 }
 
 #[cfg(test)]
@@ -93,12 +92,12 @@ mod tests {
         // What was just written is in the system's memory, if it can tell; what lies beyond the end is nowhere.
         let can_tell = preadv2(&file, &mut [IoSliceMut::new(&mut [0])], 0, ReadWriteFlags::NOWAIT).is_ok();
         let mut now = Vec::new();
-        while let Some(piece) = read_now(&file, now.len() as u64, usize::MAX) {
+        while let Some(piece) = at_hand(&file, now.len() as u64, usize::MAX) {
             assert!((1..=PIECE_BYTES).contains(&piece.len()));
             now.extend_from_slice(&piece);
         }
         assert_eq!(now, content[..if can_tell { content.len() } else { 0 }]);
-        assert_eq!(read_now(&file, 3, 5).map(|piece| piece.to_vec()), can_tell.then(|| content[3..8].to_vec()));
+        assert_eq!(at_hand(&file, 3, 5).map(|piece| piece.to_vec()), can_tell.then(|| content[3..8].to_vec()));
 
         let many: Vec<_> = (0..2 * KEPT_MAX).map(|_| read(&file, 0, 1).unwrap()).collect();
         assert!(KEPT.lock().len() <= KEPT_MAX);

@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# million.sh BIN-FOLDER: an edge that holds a million entries: how long it takes to start, its memory, and its hits against those of a
-# thousand entries. Prints a table. The center is tests/examples/million.rs: no network.
+# million.sh BIN-FOLDER [FOLDER]: an edge that holds a million entries: how long it takes to start, its memory, and its hits against
+# those of a thousand entries. Prints a table. The center is tests/examples/million.rs: no network. Filling takes minutes: FOLDER keeps
+# what was filled for the next time.
 #   ENTRIES   how many (1000000)      BENCH_SECONDS   of each measurement (5)
+#   ALONE     a command that has the machine to itself while it runs the words that follow it; only hits are measured under it
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-bin=$1 entries=${ENTRIES:-1000000} seconds=${BENCH_SECONDS:-5} rounds=3
+bin=$1 folder=${2:-} entries=${ENTRIES:-1000000} seconds=${BENCH_SECONDS:-5} rounds=3
 work=$(mktemp -d)
+[ -n "$folder" ] || folder=$work
 center= edge=
 end() { [ -z "$1" ] || { kill "$1" && wait "$1"; } 2>/dev/null || true; }
 stop() { end "$edge"; end "$center"; rm -rf "$work"; }
@@ -20,7 +23,7 @@ now_ms() { date +%s%3N; }
 start_edge() { # MEMORY: sets listen, admin, ready_ms
   local began; began=$(now_ms)
   rm -f "$work/edge.json"
-  MODTIER_EDGE_LISTEN=127.0.0.1:0 MODTIER_EDGE_ADMIN=127.0.0.1:0 MODTIER_EDGE_DATA_DIR=$work/data MODTIER_EDGE_CENTERS=http://$(cat "$work/center") \
+  MODTIER_EDGE_LISTEN=127.0.0.1:0 MODTIER_EDGE_ADMIN=127.0.0.1:0 MODTIER_EDGE_DATA_DIR=$folder/data MODTIER_EDGE_CENTERS=http://$(cat "$work/center") \
     MODTIER_EDGE_CACHE_MEMORY_BYTES_MAX=$1 MODTIER_EDGE_LIMITS_CLIENT_FILLS=0 MODTIER_EDGE_LOG_LEVEL=warn,access=info \
     "$bin/modtier-edge" --announce "$work/edge.json" >>"$work/edge.log" 2>&1 &
   edge=$!
@@ -41,7 +44,7 @@ idle() { # until the edge has used less than a tenth of a core for a second: wha
 }
 hits() { # KEYS -> hits a second
   local result
-  result=$(KEYS=$1 wrk -t2 -c64 -d"${seconds}s" -s tests/bench/million.lua "http://$listen" | awk '/^RESULT/ { print $2, $3 }')
+  result=$(KEYS=$1 ${ALONE:-} wrk -t2 -c64 -d"${seconds}s" -s tests/bench/million.lua "http://$listen" | awk '/^RESULT/ { print $2, $3 }')
   [ "${result#* }" = 0 ] || { say "million: ${result#* } requests failed"; exit 1; }
   printf '%s\n' "${result% *}"
 }
@@ -54,40 +57,47 @@ compare() { # NAME: sets few and many
 }
 row() { printf '| %s | %s | %s |\n' "$@"; }
 
+fill() {
+  local began; began=$(now_ms)
+  start_edge 64MiB
+  say "filling $entries entries"
+  "$bin/examples/million" ask "$listen" 0 "$entries" 64
+  stop_edge
+  echo $((entries * 1000 / ($(now_ms) - began))) >"$folder/filled"
+}
+
+measure() {
+  echo '| an edge with one million entries | measured | at least |'
+  echo '|---|---|---|'
+  [ "$entries" = 1000000 ] || say "million: $entries entries only"
+  row "filling it over 64 connections, entries a second" "$(cat "$folder/filled")" ''
+  row 'on disk, MiB' "$(du -sm "$folder/data" | cut -f1)" ''
+
+  start_edge 64MiB
+  held=$(curl -fsS "http://$admin/metrics" | awk '/^modtier_cache_objects{tier="disk"}/ { print int($2) }')
+  [ "$held" = "$entries" ] || { say "million: $held entries are held, not $entries"; exit 1; }
+  row 'restart to the first hit, s' "$(awk "BEGIN { printf \"%.2f\", $ready_ms / 1000 }")" 'seconds'
+  idle
+  row 'resident memory after the start, 64 MB memory tier, MiB' "$(rss_mib)" '≤ 256'
+  "$bin/examples/million" ask "$listen" 0 "$entries" 64
+  compare
+  row 'resident memory after two million hits all over, 64 MB memory tier, MiB' "$(rss_mib)" '≤ 256'
+  row 'hits a second, 1,000 entries, 64 MB memory tier' "$few" ''
+  row 'hits a second, all entries, 64 MB memory tier (most lie on disk)' "$many" ''
+  row 'their ratio' "$(ratio "$many" "$few")" 'printed'
+  stop_edge
+
+  start_edge 1GiB
+  "$bin/examples/million" ask "$listen" 0 "$entries" 64
+  compare
+  row 'hits a second, 1,000 entries, 1 GB memory tier' "$few" ''
+  row 'hits a second, all entries, 1 GB memory tier' "$many" ''
+  row 'their ratio' "$(ratio "$many" "$few")" '0.80'
+  row 'resident memory with all entries in memory, MiB' "$(rss_mib)" 'printed'
+}
+
 "$bin/examples/million" center "$work/center" 2>"$work/center.log" &
 center=$!
 await 20 test -e "$work/center"
-start_edge 64MiB
-say "filling $entries entries"
-filled=$(now_ms)
-"$bin/examples/million" ask "$listen" 0 "$entries" 64
-filled=$(($(now_ms) - filled))
-stop_edge
-
-echo '| an edge with one million entries | measured | at least |'
-echo '|---|---|---|'
-[ "$entries" = 1000000 ] || say "million: $entries entries only"
-row 'filling it over 64 connections, entries a second' $((entries * 1000 / filled)) ''
-row 'on disk, MiB' "$(du -sm "$work/data" | cut -f1)" ''
-
-start_edge 64MiB
-held=$(curl -fsS "http://$admin/metrics" | awk '/^modtier_cache_objects{tier="disk"}/ { print int($2) }')
-[ "$held" = "$entries" ] || { say "million: $held entries are held, not $entries"; exit 1; }
-row 'restart to the first hit, s' "$(awk "BEGIN { printf \"%.2f\", $ready_ms / 1000 }")" 'seconds'
-idle
-row 'resident memory after the start, 64 MB memory tier, MiB' "$(rss_mib)" '≤ 256'
-"$bin/examples/million" ask "$listen" 0 "$entries" 64
-compare
-row 'resident memory after two million hits all over, 64 MB memory tier, MiB' "$(rss_mib)" '≤ 256'
-row 'hits a second, 1,000 entries, 64 MB memory tier' "$few" ''
-row 'hits a second, all entries, 64 MB memory tier (most lie on disk)' "$many" ''
-row 'their ratio' "$(ratio "$many" "$few")" 'printed'
-stop_edge
-
-start_edge 1GiB
-"$bin/examples/million" ask "$listen" 0 "$entries" 64
-compare
-row 'hits a second, 1,000 entries, 1 GB memory tier' "$few" ''
-row 'hits a second, all entries, 1 GB memory tier' "$many" ''
-row 'their ratio' "$(ratio "$many" "$few")" '0.80'
-row 'resident memory with all entries in memory, MiB' "$(rss_mib)" 'printed'
+[ -e "$folder/filled" ] || fill
+measure

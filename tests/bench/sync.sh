@@ -17,6 +17,8 @@ echo '|---|---|---|'
 "$bin/examples/burst" stream
 "$bin/examples/burst" feed
 echo
+echo 'The center, the syncer and Redis, which stand for other machines, run in the scheduler'"'"'s idle class here; each edge is asked once a millisecond by one client.'
+echo
 echo '| comparison with the manifest | bytes moved | seconds |'
 echo '|---|---|---|'
 "$bin/examples/manifest"

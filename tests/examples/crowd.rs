@@ -2,14 +2,11 @@
 //!
 //! The edge is the one that was built beside this program. `BENCH_CLIENTS`, `BENCH_SECONDS` and `BENCH_ROUNDS` make it smaller.
 
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use modtier_tests::{Fault, LoneEdge, Origin, Seed, raw, until};
+use modtier_tests::{Fault, KeepAlive, LoneEdge, Origin, Seed, until};
 use sha2::{Digest as _, Sha256};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpStream;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
@@ -28,63 +25,6 @@ struct Served {
     done: Duration,
 }
 
-/// A connection that asks one thing after another.
-struct Connection(BufReader<TcpStream>);
-
-impl Connection {
-    async fn to(edge: &LoneEdge) -> io::Result<Self> {
-        let stream = TcpStream::connect(raw::address(&edge.goproxy())).await?;
-        stream.set_nodelay(true)?;
-        Ok(Self(BufReader::with_capacity(64 * 1024, stream)))
-    }
-
-    /// GET; `on_body` sees the body piece by piece. An answer other than a whole 200 is an error.
-    async fn get(&mut self, path: &str, mut on_body: impl FnMut(&[u8])) -> io::Result<()> {
-        self.0.write_all(format!("GET /{path} HTTP/1.1\r\nHost: edge\r\n\r\n").as_bytes()).await?;
-        let (mut len, mut chunked, mut line) = (None, false, String::new());
-        self.0.read_line(&mut line).await?;
-        if !line.starts_with("HTTP/1.1 200") {
-            return Err(io::Error::other(format!("answered {line:?}")));
-        }
-        while line.trim_end() != "" {
-            line.clear();
-            self.0.read_line(&mut line).await?;
-            let lower = line.to_lowercase();
-            len = len.or_else(|| lower.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
-            chunked |= lower.starts_with("transfer-encoding:");
-        }
-        if !chunked {
-            let len = len.ok_or_else(|| io::Error::other("an answer without a length"))?;
-            return self.piece(len, &mut on_body).await;
-        }
-        loop {
-            line.clear();
-            self.0.read_line(&mut line).await?;
-            let len = usize::from_str_radix(line.trim(), 16).map_err(io::Error::other)?;
-            self.piece(len, &mut on_body).await?;
-            line.clear();
-            self.0.read_line(&mut line).await?;
-            if len == 0 {
-                return Ok(());
-            }
-        }
-    }
-
-    async fn piece(&mut self, mut left: usize, on_body: &mut impl FnMut(&[u8])) -> io::Result<()> {
-        while left > 0 {
-            let bytes = self.0.fill_buf().await?;
-            if bytes.is_empty() {
-                return Err(io::Error::other("a short body"));
-            }
-            let taken = bytes.len().min(left);
-            on_body(&bytes[..taken]);
-            self.0.consume(taken);
-            left -= taken;
-        }
-        Ok(())
-    }
-}
-
 fn setting(name: &str, default: usize) -> usize {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }
@@ -94,7 +34,7 @@ async fn crowd(edge: &LoneEdge, clients: usize, digest: [u8; 32]) -> (Instant, V
     let barrier = Arc::new(Barrier::new(clients + 1));
     let mut crowd = JoinSet::new();
     for number in 0..clients {
-        let mut connection = Connection::to(edge).await.expect("the edge accepts");
+        let mut connection = KeepAlive::to(&edge.goproxy()).await.expect("the edge accepts");
         let barrier = Arc::clone(&barrier);
         crowd.spawn(async move {
             barrier.wait().await;
@@ -163,7 +103,7 @@ async fn cold_crowd(clients: usize, rounds: usize) {
 async fn hits(edge: &LoneEdge, length: Duration) -> Vec<Duration> {
     let mut clients = JoinSet::new();
     for _ in 0..WARM_CLIENTS {
-        let mut connection = Connection::to(edge).await.expect("the edge accepts");
+        let mut connection = KeepAlive::to(&edge.goproxy()).await.expect("the edge accepts");
         clients.spawn(async move {
             let (begun, mut took) = (Instant::now(), Vec::new());
             while begun.elapsed() < length {

@@ -28,6 +28,18 @@ impl RedisServer {
     /// # Panics
     /// As [`RedisServer::start`].
     pub async fn start_with(dir: &Path, more: impl Fn(u16) -> Vec<String>) -> Self {
+        Self::launch(dir, &[], more).await
+    }
+
+    /// One that another program starts and becomes, by these words.
+    ///
+    /// # Panics
+    /// As [`RedisServer::start`].
+    pub async fn start_under(dir: &Path, words: &[&str]) -> Self {
+        Self::launch(dir, words, |_| Vec::new()).await
+    }
+
+    async fn launch(dir: &Path, under: &[&str], more: impl Fn(u16) -> Vec<String>) -> Self {
         // Redis takes port 0 for "none", so a free port is asked of the kernel; should another take it first, ask again.
         for _ in 0..5 {
             let port = free_port();
@@ -38,6 +50,9 @@ impl RedisServer {
                 .arg(&dir.display().to_string());
             for word in more(port) {
                 spec = spec.arg(&word);
+            }
+            if !under.is_empty() {
+                spec = spec.under(under);
             }
             let mut server = Self { process: Process::spawn(spec), port };
             if server.comes_up().await {

@@ -14,8 +14,8 @@ pub(crate) struct CacheSettings {
     pub(crate) memory_bytes_max: ByteSize,
     /// Bytes that the disk tier may hold, whole blocks of files and 512 for each body among them; the least recently used go first.
     pub(crate) disk_bytes_max: ByteSize,
-    /// Bytes of the disk tier that are read and hashed again in a second, in the background, so that what went bad is found before it is
-    /// asked for; 0: none.
+    /// Bytes of the disk tier that are read and hashed again in a second, 4096 for each row among them, in the background, so that what
+    /// went bad is found before it is asked for; 0: none.
     pub(crate) scrub_bytes_per_second: ByteSize,
 }
 

@@ -8,6 +8,7 @@ use shared::change::ChangeId;
 use shared::sync::log::{CHANGE_HEAD, PAGE_BYTES_MAX};
 use shared::sync::{Log, LogError, Page, SourceError};
 
+use super::AT_A_TIME;
 use crate::app::App;
 
 /// How much longer than its long poll an answer may take.
@@ -18,6 +19,7 @@ pub(super) struct Feed(pub(super) Arc<App>);
 
 impl Log for Feed {
     async fn page(&self, after: ChangeId, wait: Duration, limit: usize) -> Result<Page, LogError> {
+        let limit = limit.min(AT_A_TIME);
         let path = format!("changes?after={after}&wait={}s&limit={limit}", wait.as_secs());
         let patience = wait + SLACK;
         let response =

@@ -34,6 +34,9 @@ pub(crate) use self::report::report;
 pub(crate) use self::state::SyncState;
 use crate::app::App;
 
+/// Changes that are read at a time: what reading a thousand takes, hits would have to wait for.
+const AT_A_TIME: usize = 250;
+
 /// Follows changes until the edge stops; not while a hand-over is decided, as the next edge may have the cursor then.
 pub(crate) async fn follow(app: Arc<App>) {
     let mut stopping = app.stopping.subscribe();

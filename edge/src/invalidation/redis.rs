@@ -14,6 +14,7 @@ use shared::change::{Change, ChangeId, anything_changed};
 use shared::redis::{Connection, Redis};
 use shared::sync::{Arrived, RelaySign, SourceError, StreamAccess, StreamReader};
 
+use super::AT_A_TIME;
 use crate::app::App;
 
 /// How long one read waits in Redis.
@@ -21,9 +22,6 @@ const BLOCK: Duration = Duration::from_secs(5);
 
 /// How long any other command may take.
 const ANSWER: Duration = Duration::from_secs(2);
-
-/// Entries read at a time.
-const COUNT: usize = 1000;
 
 /// Redis, as the edge's settings name it.
 pub(super) struct Streams {
@@ -117,7 +115,7 @@ impl Stream {
 
     async fn read(&mut self, from: &str, block: bool) -> Result<Vec<StreamId>, RedisError> {
         let mut command = redis::cmd("XREADGROUP");
-        command.arg("GROUP").arg(&self.group).arg(&self.consumer).arg("COUNT").arg(COUNT);
+        command.arg("GROUP").arg(&self.group).arg(&self.consumer).arg("COUNT").arg(AT_A_TIME);
         if block {
             command.arg("BLOCK").arg(u64::try_from(BLOCK.as_millis()).unwrap_or(5000));
         }

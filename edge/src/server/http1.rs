@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::head::{Head, Scanner};
 use super::{Service, told_to_stop};
 use crate::error::EdgeError;
+use crate::runtime;
 use crate::serve::{self, Ended};
 
 /// Room for a header: the `go` command's have 150 to 250 bytes.
@@ -53,6 +54,7 @@ pub(super) async fn serve(service: &Service, mut stream: Stream, secure: bool) {
             Some((same, rest)) => (stream, buffer) = (same, rest),
             None => return,
         }
+        runtime::answered();
         first = false;
     }
 }

@@ -1,6 +1,16 @@
 //! Connections and streams as one whole, with a scripted center behind.
 
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use pingora_core::protocols::http::ServerSession;
+use pingora_http::ResponseHeader;
+use tokio::runtime::Handle;
+
+use super::stream::Connection;
 use crate::config::Config;
+use crate::respond::{Body, FileBody};
 use crate::server::Entrance;
 use crate::testing::{Answered, Center, Proof, Reply, TestEdge};
 
@@ -51,4 +61,33 @@ async fn stopping_lets_a_running_stream_end() {
     tokio::task::spawn_blocking(|| stopping.join().unwrap()).await.unwrap();
     // The client keeps its connection open; the edge does not wait for it.
     assert!(began.elapsed() < std::time::Duration::from_secs(8), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_large_body_to_a_client_that_is_never_waited_for_leaves_others_their_turns() {
+    const LEN: usize = 8 << 20;
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&vec![b'z'; LEN]).unwrap();
+    let client = tokio::io::join(&b"GET / HTTP/1.1\r\n\r\n"[..], tokio::io::sink());
+    let connection = Connection::new(client, -1, "192.0.2.1:99".parse().unwrap(), None);
+    let mut session = ServerSession::new_http1(Box::new(connection));
+    assert!(session.read_request().await.unwrap());
+    let mut header = ResponseHeader::build(200, None).unwrap();
+    header.insert_header("content-length", LEN).unwrap();
+    session.write_response_header(Box::new(header)).await.unwrap();
+    let turns = Arc::new(AtomicUsize::new(0));
+    let other = tokio::spawn({
+        let turns = Arc::clone(&turns);
+        async move {
+            loop {
+                turns.fetch_add(1, Relaxed);
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    let body = Body::File(FileBody { file: Arc::new(file), len: LEN as u64 });
+    assert_eq!(body.write(&mut session, 0..u64::MAX, &Handle::current()).await.unwrap(), LEN as u64);
+    let turns = turns.load(Relaxed);
+    assert!(turns >= 20, "{turns}");
+    other.abort();
 }

@@ -128,7 +128,10 @@ impl Spool {
     pub(super) async fn read(&self, position: u64, released: u64) -> io::Result<Bytes> {
         match self.place(position, released)? {
             Place::Shared(bytes) => Ok(bytes),
-            Place::InFile(file, len) => tokio::task::spawn_blocking(move || pieces::read(&file, position, len)).await?,
+            Place::InFile(file, len) => match pieces::at_hand(&file, position, len) {
+                Some(bytes) => Ok(bytes),
+                None => tokio::task::spawn_blocking(move || pieces::read(&file, position, len)).await?,
+            },
         }
     }
 

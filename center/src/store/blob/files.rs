@@ -100,7 +100,7 @@ impl Stream for Pieces {
         let turn = ready!(poll_proceed(cx));
         let (at, wanted) = (self.left.start, usize::try_from(self.left.end - self.left.start).unwrap_or(usize::MAX));
         if self.awaited.is_none()
-            && let Some(piece) = pieces::read_now(&self.file, at, wanted)
+            && let Some(piece) = pieces::at_hand(&self.file, at, wanted)
         {
             turn.made_progress();
             self.left.start += piece.len() as u64;

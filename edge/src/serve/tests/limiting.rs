@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::{INFO, LIST, ZIP, zip_bytes};
 use crate::config::Config;
-use crate::testing::{Answered, Center, Proof, Reply, TestEdge};
+use crate::testing::{Answered, Center, Proof, Reply, TestEdge, until};
 
 async fn started(change: impl FnOnce(&mut Config)) -> (Center, TestEdge) {
     let center = Center::start().await;
@@ -51,14 +51,6 @@ async fn refused_of(count: u8, send: impl Fn(u8) -> JoinHandle<Answered>) -> usi
     refused
 }
 
-async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn so_many_fetches_at_one_time_then_a_line_then_503() {
     let (center, edge) = started(|config| {
@@ -69,7 +61,7 @@ async fn so_many_fetches_at_one_time_then_a_line_then_503() {
     let gate = center.hold();
     let waiting: Vec<_> = (0..5).map(|number| get_as(&edge.client, &edge, &path(number))).collect();
     let app = Arc::clone(&edge.edge().app);
-    until("three stand in line", || app.limits.waiting() == (0, 3, 0)).await;
+    until("three stand in line", async || app.limits.waiting() == (0, 3, 0)).await;
     assert_eq!((0..5).map(|number| center.gets(&path(number))).sum::<usize>(), 2);
     let refused = edge.get(&path(5)).await;
     assert_eq!((refused.status, refused.header("retry-after")), (503, "10"));
@@ -92,7 +84,7 @@ async fn who_stands_in_line_too_long_is_answered_503() {
     .await;
     let gate = center.hold();
     let first = get_as(&edge.client, &edge, &path(0));
-    until("one is asked", || center.gets(&path(0)) == 1).await;
+    until("one is asked", async || center.gets(&path(0)) == 1).await;
     let refused = edge.get(&path(1)).await;
     assert_eq!((refused.status, refused.header("retry-after")), (503, "1"));
     center.release(&gate);
@@ -126,10 +118,10 @@ async fn fills_per_client_are_limited_and_hits_and_joins_are_free() {
     let gate = center.hold();
     let other = client_at(2);
     let fetching = get_as(&other, &edge, &path(14));
-    until("another client's fill has begun", || center.gets(&path(14)) == 1).await;
+    until("another client's fill has begun", async || center.gets(&path(14)) == 1).await;
     let joined: Vec<_> = (0..20).map(|_| get_as(&edge.client, &edge, &path(14))).collect();
     let app = Arc::clone(&edge.edge().app);
-    until("all of them follow it", || app.flights.len() == 1).await;
+    until("all of them follow it", async || app.flights.len() == 1).await;
     center.release(&gate);
     for answered in joined.into_iter().chain([fetching]) {
         assert_eq!(answered.await.unwrap().status, 200);
@@ -144,7 +136,7 @@ async fn the_excess_waits_in_its_own_clients_queue() {
     let started = Instant::now();
     let busy: Vec<_> = (0..10).map(|number| get_as(&edge.client, &edge, &path(number))).collect();
     let app = Arc::clone(&edge.edge().app);
-    until("some of them wait", || app.limits.waiting().0 > 0).await;
+    until("some of them wait", async || app.limits.waiting().0 > 0).await;
     let other = get_as(&client_at(2), &edge, &path(10)).await.unwrap();
     assert_eq!(other.status, 200);
     assert!(app.limits.waiting().0 > 0, "the other client was served while the busy one waits");
@@ -161,7 +153,7 @@ async fn what_a_busy_client_waits_for_is_fetched_at_once_for_another() {
     assert_eq!(edge.get(&path(0)).await.status, 200);
     let busy: Vec<_> = (1..8).map(|number| get_as(&edge.client, &edge, &path(number))).collect();
     let app = Arc::clone(&edge.edge().app);
-    until("they wait", || app.limits.waiting().0 >= 6).await;
+    until("they wait", async || app.limits.waiting().0 >= 6).await;
     let started = Instant::now();
     let last = (1..8).rev().find(|number| center.gets(&path(*number)) == 0).unwrap();
     assert_eq!(get_as(&client_at(3), &edge, &path(last)).await.unwrap().status, 200);
@@ -214,7 +206,7 @@ async fn a_large_fill_that_nobody_waits_for_ends() {
         assert!(leaving.chunk().await.unwrap().is_some());
         drop(leaving);
         let app = Arc::clone(&edge.edge().app);
-        until("the fill has ended", || app.flights.is_empty()).await;
+        until("the fill has ended", async || app.flights.is_empty()).await;
         assert_eq!(edge.get(ZIP).await.body.unwrap(), zip_bytes());
         assert_eq!(center.gets(ZIP), asked, "{bytes_max}");
     }
@@ -239,7 +231,7 @@ async fn a_list_that_a_change_overtakes_at_its_last_byte_is_stored_stale() {
     center.reply(LIST, Reply::right("v1.0.0\n", Proof::Header));
     let gate = center.hold();
     let first = get_as(&edge.client, &edge, LIST);
-    until("the list is asked for", || center.gets(LIST) == 1).await;
+    until("the list is asked for", async || center.gets(LIST) == 1).await;
     let app = Arc::clone(&edge.edge().app);
     let change = change(1, EventType::Update, Kind::List, None);
     tokio::task::spawn_blocking(move || app.cache.apply("golang-virtual", &[change]).unwrap()).await.unwrap();
@@ -262,7 +254,7 @@ async fn a_version_removed_at_its_last_byte_is_what_the_center_says_and_is_not_s
         let gate = center.hold();
         let reading = get_as(&edge.client, &edge, ZIP);
         let waiting = get_as(&edge.client, &edge, INFO);
-        until("both are asked for", || center.gets(ZIP) + center.gets(INFO) == 2).await;
+        until("both are asked for", async || center.gets(ZIP) + center.gets(INFO) == 2).await;
         let app = Arc::clone(&edge.edge().app);
         let change = change(1, EventType::Delete, Kind::Version, Some("v1.0.0"));
         tokio::task::spawn_blocking(move || app.cache.apply("golang-virtual", &[change]).unwrap()).await.unwrap();

@@ -1,8 +1,7 @@
 //! Stale answers: given at once, refreshed behind, once for each key.
 
-use std::time::{Duration, Instant};
-
 use super::*;
+use crate::testing::until;
 
 /// An edge whose lists are stale as soon as they are stored.
 async fn always_stale() -> (Center, TestEdge) {
@@ -23,17 +22,11 @@ async fn stale_answers_wait_for_nobody_and_one_refresh_runs_behind_them() {
         let stale = edge.get(LIST).await;
         assert_eq!((stale.status, stale.x_cache(), stale.text().as_str()), (200, "STALE", "v1.0.0\n"));
     }
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while center.gets(LIST) < 2 {
-        assert!(Instant::now() < deadline, "no refresh began");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("a refresh began", async || center.gets(LIST) >= 2).await;
     assert_eq!(center.gets(LIST), 2);
     center.release(&gate);
-    while edge.get_with(LIST, "disable-module-fetch", "true").await.text() != "v1.0.0\nv1.1.0\n" {
-        assert!(Instant::now() < deadline, "the refresh does not end");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let held = async || edge.get_with(LIST, "disable-module-fetch", "true").await.text();
+    until("the refresh has ended", async || held().await == "v1.0.0\nv1.1.0\n").await;
     assert_eq!(center.gets(LIST), 2);
 }
 
@@ -43,10 +36,10 @@ async fn a_refresh_that_fails_leaves_the_answer() {
     center.reply(LIST, Reply::right("v1.0.0\n", Proof::Header));
     edge.get(LIST).await;
     center.reply(LIST, Reply::Refusal(503, "unavailable: trouble"));
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while center.gets(LIST) < 4 {
-        assert!(Instant::now() < deadline, "it is not tried again");
+    until("it was tried again", async || {
         let stale = edge.get(LIST).await;
         assert_eq!((stale.status, stale.x_cache(), stale.text().as_str()), (200, "STALE", "v1.0.0\n"));
-    }
+        center.gets(LIST) >= 4
+    })
+    .await;
 }
