@@ -10,6 +10,8 @@ use super::report::Operation;
 use crate::config::{CenterSettings, Config, RuleSettings};
 use crate::testing::{Answered, Center, Pace, Proof, Reply, TestEdge};
 
+mod sources;
+
 /// How long a probe may take.
 const PROBE_MS: u64 = 1000;
 
