@@ -11,13 +11,14 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, USER_AGENT, VIA, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT, VIA, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use http_body::{Frame, SizeHint};
 use shared::telemetry::HttpMetrics;
 
 use crate::app::App;
 use crate::error::{Failure, Row};
+use crate::serve::doubtful::Doubt;
 
 /// Names a request in answers and logs.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -48,8 +49,13 @@ pub(crate) async fn envelop(State(app): State<Arc<App>>, request: Request, next:
         failed: false,
     };
     let (method, is_api) = (request.method().clone(), record.path.starts_with("/api/v1/"));
-    let response =
-        if app.via.came_back(request.headers()) { Failure::Loop.into_response() } else { next.run(request).await };
+    let response = if let Some(Doubt(why)) = request.extensions().get() {
+        Failure::BadRequest((*why).to_owned()).into_response()
+    } else if app.via.came_back(request.headers()) {
+        Failure::Loop.into_response()
+    } else {
+        next.run(request).await
+    };
     finish(&app, response, record, &id, &method, is_api)
 }
 
@@ -58,6 +64,8 @@ fn finish(app: &App, response: Response, mut record: Record, id: &str, method: &
     if let Some(row) = head.extensions.remove::<Row>() {
         let (content_type, text) = if is_api { problem(&row, id) } else { line(&row, id) };
         head.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        // What GET would say, also where HEAD sends none of it.
+        head.headers.insert(CONTENT_LENGTH, text.len().into());
         body = if method == Method::HEAD { Body::empty() } else { Body::from(text) };
     }
     if let Ok(id) = HeaderValue::from_str(id) {

@@ -9,6 +9,7 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{any, delete, get, post, put};
 use http::Uri;
+use shared::request::decode_path;
 
 use crate::app::App;
 use crate::envelope::envelop;
@@ -64,7 +65,11 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
         .route("/artifactory/api/go/{repository}/{*path}", any(module::module))
         .method_not_allowed_fallback(async || Failure::Method(READ_METHODS))
         .fallback(async |uri: Uri| {
-            let is_module = uri.path().contains("/@v/") || uri.path().ends_with("/@latest");
+            let path = uri.path();
+            if let Err(malformed) = decode_path(path.strip_prefix('/').unwrap_or(path)) {
+                return Failure::Path(malformed);
+            }
+            let is_module = path.contains("/@v/") || path.ends_with("/@latest");
             if is_module { Failure::NoBase } else { Failure::NoRoute }
         })
         .layer(from_fn_with_state(Arc::clone(app), envelop))
