@@ -71,7 +71,8 @@ pub(crate) fn decide(headers: &HeaderMap, held: Held<'_>) -> Decision {
 
 /// One byte range. What is not understood, or asks for several, is answered whole (RFC 9110 section 14.2).
 fn parse_range(text: &str, len: u64) -> Decision {
-    let Some((first, last)) = text.trim().strip_prefix("bytes=").and_then(|spec| spec.trim().split_once('-')) else {
+    let spec = text.trim().split_once('=').filter(|(unit, _)| unit.eq_ignore_ascii_case("bytes"));
+    let Some((first, last)) = spec.and_then(|(_, spec)| spec.trim().split_once('-')) else {
         return Decision::Whole;
     };
     let (first, last) = (first.trim(), last.trim());
@@ -178,6 +179,7 @@ mod tests {
         for (range, decision) in [
             ("bytes=0-0", Decision::Part(0..1)),
             ("bytes=10-19", Decision::Part(10..20)),
+            ("Bytes=10-19", Decision::Part(10..20)),
             ("bytes=90-500", Decision::Part(90..100)),
             ("bytes=90-99999999999999999999999", Decision::Part(90..100)),
             ("bytes=-10", Decision::Part(90..100)),

@@ -9,7 +9,7 @@ use std::time::Instant;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use axum::response::Response;
-use http::header::{CONTENT_TYPE, USER_AGENT, VIA, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT, VIA, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use http_body::{Frame, SizeHint};
 use shared::telemetry::HttpMetrics;
@@ -63,6 +63,8 @@ impl Envelope {
         if let Some(row) = head.extensions.remove::<Row>() {
             let (content_type, text) = if is_api { problem(&row, &record.id) } else { line(&row, &record.id) };
             head.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+            // What GET would say, also where HEAD sends none of it.
+            head.headers.insert(CONTENT_LENGTH, text.len().into());
             body = if record.method == Method::HEAD { Body::empty() } else { Body::from(text) };
         }
         if let Ok(id) = HeaderValue::from_str(&record.id) {

@@ -70,11 +70,17 @@ pub(crate) struct Row {
     pub(crate) text: String,
     /// A header that belongs to the status.
     header: Option<(HeaderName, HeaderValue)>,
+    /// Said in `Proxy-Status` where this center is well and whoever it asks is not.
+    beyond: Option<&'static str>,
 }
 
 impl Row {
     fn new(status: StatusCode, word: &'static str, text: impl Into<String>) -> Self {
-        Self { status, word, text: text.into(), header: None }
+        Self { status, word, text: text.into(), header: None, beyond: None }
+    }
+
+    fn beyond(self, error: &'static str) -> Self {
+        Self { beyond: Some(error), ..self }
     }
 
     fn with(mut self, name: HeaderName, value: &str) -> Self {
@@ -86,6 +92,13 @@ impl Row {
         self.with(RETRY_AFTER, &after.as_secs().max(1).to_string())
     }
 }
+
+/// Who failed (RFC 9209). By it an edge tells a center that cannot reach one of its sources from one that is in trouble itself,
+/// and goes on asking it for everything else.
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+const WRONG: &str = "modtier-center; error=http_protocol_error";
+const AWAY: &str = "modtier-center; error=destination_unavailable";
+const SLOW: &str = "modtier-center; error=http_response_timeout";
 
 /// When nothing better is known of when a center will be able to answer.
 const RETRY_SOON: Duration = Duration::from_secs(5);
@@ -162,12 +175,14 @@ fn repository_row(error: RepoError) -> Row {
         RepoError::NotWritable(why) => {
             Row::new(StatusCode::METHOD_NOT_ALLOWED, "not writable", why).with(ALLOW, READ_METHODS)
         }
-        RepoError::Integrity(why) => Row::new(StatusCode::BAD_GATEWAY, "integrity", why),
-        RepoError::Upstream(why) | RepoError::Credential(why) => Row::new(StatusCode::BAD_GATEWAY, "upstream", why),
-        RepoError::Unavailable { msg, retry_after } => {
-            Row::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", msg).retry_after(retry_after)
+        RepoError::Integrity(why) => Row::new(StatusCode::BAD_GATEWAY, "integrity", why).beyond(WRONG),
+        RepoError::Upstream(why) | RepoError::Credential(why) => {
+            Row::new(StatusCode::BAD_GATEWAY, "upstream", why).beyond(WRONG)
         }
-        RepoError::Timeout(why) => Row::new(StatusCode::GATEWAY_TIMEOUT, "timeout", why),
+        RepoError::Unavailable { msg, retry_after } => {
+            Row::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", msg).retry_after(retry_after).beyond(AWAY)
+        }
+        RepoError::Timeout(why) => Row::new(StatusCode::GATEWAY_TIMEOUT, "timeout", why).beyond(SLOW),
         RepoError::TooLarge(why) => Row::new(StatusCode::PAYLOAD_TOO_LARGE, "too large", why),
         RepoError::Storage(why) => {
             Row::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", why).retry_after(RETRY_SOON)
@@ -187,10 +202,10 @@ fn sumdb_row(error: SumdbError) -> Row {
         OriginError::NotFound(why) => Row::new(StatusCode::NOT_FOUND, "not found", why),
         OriginError::Gone(why) => Row::new(StatusCode::GONE, "gone", why),
         OriginError::Refused(why) => Row::new(StatusCode::FORBIDDEN, "blocked", why),
-        OriginError::Wrong(why) => Row::new(StatusCode::BAD_GATEWAY, "upstream", why),
-        OriginError::Timeout(why) => Row::new(StatusCode::GATEWAY_TIMEOUT, "timeout", why),
+        OriginError::Wrong(why) => Row::new(StatusCode::BAD_GATEWAY, "upstream", why).beyond(WRONG),
+        OriginError::Timeout(why) => Row::new(StatusCode::GATEWAY_TIMEOUT, "timeout", why).beyond(SLOW),
         OriginError::Unavailable { message, retry_after } => {
-            Row::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message).retry_after(retry_after)
+            Row::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message).retry_after(retry_after).beyond(AWAY)
         }
         OriginError::Storage => {
             Row::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error.to_string()).retry_after(RETRY_SOON)
@@ -258,6 +273,9 @@ impl IntoResponse for Failure {
         if let Some((name, value)) = row.header.take() {
             response.headers_mut().insert(name, value);
         }
+        if let Some(error) = row.beyond {
+            response.headers_mut().insert(PROXY_STATUS, HeaderValue::from_static(error));
+        }
         response.extensions_mut().insert(row);
         response
     }
@@ -292,6 +310,22 @@ mod tests {
             let status = failure.row().status;
             assert!(status != StatusCode::NOT_FOUND && status != StatusCode::GONE, "{name}");
         }
+    }
+
+    #[test]
+    fn what_fails_beyond_this_center_is_told_from_its_own_failures() {
+        let status = |error: RepoError| Failure::from(error).into_response().headers().get(PROXY_STATUS).cloned();
+        let why = String::new;
+        let unavailable = RepoError::Unavailable { msg: why(), retry_after: RETRY_SOON };
+        for error in [RepoError::Upstream(why()), RepoError::Integrity(why()), RepoError::Timeout(why()), unavailable] {
+            let name = format!("{error:?}");
+            assert!(
+                status(error).is_some_and(|value| value.as_bytes().starts_with(b"modtier-center; error=")),
+                "{name}"
+            );
+        }
+        assert_eq!(status(RepoError::Storage(why())), None);
+        assert_eq!(status(RepoError::NotFound(why())), None);
     }
 
     #[test]

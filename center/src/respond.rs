@@ -91,7 +91,8 @@ pub(crate) async fn artefact(
     if ranges {
         head = head.header(ACCEPT_RANGES, "bytes");
     }
-    let facts = Held { etag: &etag, modified: answer.modified, len, ranges };
+    // RFC 9110 section 14.2: a range means something with GET alone.
+    let facts = Held { etag: &etag, modified: answer.modified, len, ranges: ranges && request.method == Method::GET };
     let (status, range) = match decide(&request.headers, facts) {
         Decision::Whole => (StatusCode::OK, 0..len),
         Decision::Part(range) => {

@@ -10,6 +10,7 @@ use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post, put};
 use http::Uri;
+use shared::request::decode_path;
 use tower::ServiceExt as _;
 
 use crate::app::App;
@@ -18,6 +19,7 @@ use crate::error::{Failure, READ_METHODS};
 use crate::handlers::{
     catalog, changes, detail, intake, manifest, module, oversight, refresh, status, tokens, upkeep, webhook,
 };
+use crate::serve::doubtful::Doubt;
 
 /// The routes of the listener for figures.
 pub(crate) fn figures(app: &Arc<App>) -> Router {
@@ -43,7 +45,9 @@ impl Routes {
     /// Answers a request.
     pub(crate) async fn answer(&self, request: Request) -> Response {
         let envelope = Envelope::of(&self.app, &request);
-        let response = if self.app.via.came_back(request.headers()) {
+        let response = if let Some(Doubt(why)) = request.extensions().get() {
+            Failure::BadRequest((*why).to_owned()).into_response()
+        } else if self.app.via.came_back(request.headers()) {
             Failure::Loop.into_response()
         } else if module::split_base(request.uri().path()).is_some() {
             // Modules and checksum databases: GET and HEAD read, PUT publishes, DELETE and POST …/restore tombstone and lift it.
@@ -91,7 +95,11 @@ fn table(app: &Arc<App>) -> Router {
         .route("/index", get(catalog::index))
         .method_not_allowed_fallback(async || Failure::Method(READ_METHODS))
         .fallback(async |uri: Uri| {
-            let is_module = uri.path().contains("/@v/") || uri.path().ends_with("/@latest");
+            let path = uri.path();
+            if let Err(malformed) = decode_path(path.strip_prefix('/').unwrap_or(path)) {
+                return Failure::Path(malformed);
+            }
+            let is_module = path.contains("/@v/") || path.ends_with("/@latest");
             if is_module { Failure::NoBase } else { Failure::NoRoute }
         })
         .with_state(Arc::clone(app))

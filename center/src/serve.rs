@@ -1,5 +1,6 @@
 //! Accepting connections: bounded in number and patience, HTTP/1.1 and HTTP/2 on one port, ended without breaking what runs.
 
+pub(crate) mod doubtful;
 mod takings;
 
 use std::convert::Infallible;
@@ -316,6 +317,10 @@ impl Answering {
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
             let version = request.version();
+            let doubt = doubtful::doubt(version, request.headers());
+            if let Some(doubt) = doubt {
+                request.extensions_mut().insert(doubt);
+            }
             let request = request.map(axum::body::Body::new);
             let (figures, routes) = (figures.clone(), live.routes());
             let (bodies, app, asking) = (bodies.clone(), Arc::clone(&app), unanswered.begin());
@@ -325,7 +330,7 @@ impl Answering {
                     None => routes.answer(request).await,
                 };
                 drop(asking);
-                if *app.stopping.borrow() && version < Version::HTTP_2 {
+                if (doubt.is_some() || *app.stopping.borrow()) && version < Version::HTTP_2 {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 if is_secure {

@@ -3,6 +3,7 @@
 //! Arrows go one way: the three binaries depend on this crate, it depends on none of them.
 
 pub mod access;
+pub mod administration;
 pub mod artefact;
 pub mod backoff;
 pub mod change;

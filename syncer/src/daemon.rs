@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use shared::backoff;
 use shared::cli::{Announcement, announce};
 use shared::client::{ClientOptions, http_client};
 use shared::redis::Redis;
 use shared::sync::{Relay, RelayEnd, RelayEvent};
 use shared::telemetry::HttpMetrics;
+use shared::{administration, backoff};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
@@ -85,7 +85,7 @@ pub(crate) async fn run(config: Config, announcement: Option<&Path>) -> Result<(
         ended = &mut relay => return ended.map_err(SyncerError::from),
         () = overseeing => {}
         () = watching => {}
-        served = axum::serve(listener, routes) => return served.map_err(SyncerError::Serve),
+        () = administration::serve(listener, routes, pending()) => {}
     }
     notify(&[NotifyState::Stopping]);
     // Another relay takes over at once when this one gives its lease back.

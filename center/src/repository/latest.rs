@@ -9,6 +9,8 @@ use std::future::Future;
 use bytes::Bytes;
 use serde::Deserialize;
 use shared::module::{ModulePath, Version, gomod, semver};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::RepoError;
 
@@ -86,8 +88,14 @@ pub(super) fn version_of_info(module: &ModulePath, body: &[u8]) -> Option<Versio
     struct Info {
         #[serde(rename = "Version")]
         version: String,
+        /// Without it the zero time is meant; of what is no time the `go` command makes an error.
+        #[serde(rename = "Time")]
+        time: Option<String>,
     }
     let info: Info = serde_json::from_slice(body).ok()?;
+    if info.time.is_some_and(|time| OffsetDateTime::parse(&time, &Rfc3339).is_err()) {
+        return None;
+    }
     Version::new(module, &info.version).ok()
 }
 
@@ -131,6 +139,8 @@ mod tests {
         let module = ModulePath::new("example.com/a").unwrap();
         let named = |text: &str| version_of_info(&module, text.as_bytes()).map(|version| version.to_string());
         assert_eq!(named(r#"{"Version":"v1.0.0","Time":"2020-01-01T00:00:00Z"}"#).as_deref(), Some("v1.0.0"));
+        assert_eq!(named(r#"{"Version":"v1.0.0"}"#).as_deref(), Some("v1.0.0"));
+        assert_eq!(named(r#"{"Version":"v1.0.0","Time":"yesterday"}"#), None);
         assert_eq!(named(r#"{"Version":"v1.0"}"#), None);
         assert_eq!(named("not json"), None);
     }

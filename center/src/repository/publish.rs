@@ -48,6 +48,9 @@ impl Local {
             )));
         }
         let summary = verify(module, version, &upload).await?;
+        if let Some(name) = summary.irregular {
+            return Err(RepoError::BadModule(format!("zip entry {name:?}: not a regular file")));
+        }
         let body = check_gomod(module, version, summary.gomod)?;
         let now_ms = now_ms();
         let sent = self.sent_before(module, version, &body).await?;

@@ -22,6 +22,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Router, middleware};
+use shared::administration;
 
 pub(crate) use self::access::Access;
 use self::problem::{answer, problem};
@@ -59,12 +60,12 @@ fn router(app: Arc<App>, access: Access) -> Router {
 pub(crate) async fn serve(app: Arc<App>, access: Access, listener: TcpListener) -> std::io::Result<()> {
     let listener = SparedListener::new(listener, Arc::clone(&app))?;
     let mut stopping = app.stopped.subscribe();
-    axum::serve(listener, router(app, access))
-        .with_graceful_shutdown(async move {
-            // An error means that the app is gone, which is a reason to stop as well.
-            let _ = stopping.wait_for(|stopped| *stopped).await;
-        })
-        .await
+    let stop = async move {
+        // An error means that the app is gone, which is a reason to stop as well.
+        let _ = stopping.wait_for(|stopped| *stopped).await;
+    };
+    administration::serve(listener, router(app, access), stop).await;
+    Ok(())
 }
 
 async fn reload(State(app): State<Arc<App>>) -> Response {

@@ -8,6 +8,9 @@ use shared::config::{ByteSize, Period};
 
 use crate::limit::{PaceLimits, QueueLimits};
 
+/// More threads than any machine has processors; each costs memory and descriptors.
+const SERVING_THREADS_MAX: usize = 4096;
+
 /// What one edge takes on at most.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -57,7 +60,7 @@ pub(crate) struct LimitSettings {
     pub(crate) drain_delay: Period,
     /// How long running downloads may go on in the old process after a hand-over.
     pub(crate) handover_grace: Period,
-    /// Threads that serve; 0: one for each core.
+    /// Threads that serve, 4096 at most; 0: one for each core.
     pub(crate) serving_threads: usize,
 }
 
@@ -114,6 +117,9 @@ impl LimitSettings {
     pub(super) fn check(&self) -> Result<(), String> {
         if self.connections_max == 0 || self.upstream_fetches_max == 0 {
             return Err("limits: connections_max and upstream_fetches_max must be above 0".into());
+        }
+        if self.serving_threads > SERVING_THREADS_MAX {
+            return Err(format!("limits: serving_threads must be at most {SERVING_THREADS_MAX}"));
         }
         if self.upstream_rate_min.bytes() > 0 && self.upstream_rate_window.get() < Duration::from_secs(1) {
             return Err("limits: upstream_rate_window must be at least 1s".into());

@@ -28,6 +28,10 @@ use self::limits::LimitSettings;
 use self::serving::{H2cSettings, ServingSettings};
 use crate::cache::CacheConfig;
 
+/// First path elements that can be no tenant: they mean something else here or at the center.
+pub(crate) const RESERVED: [&str; 10] =
+    ["sumdb", "api", "artifactory", "catalog", "index", "ui", "healthz", "readyz", "version", "metrics"];
+
 /// Settings of `modtier-edge`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -146,6 +150,9 @@ impl Config {
         if self.tenant.is_empty() || self.tenant.contains(['.', '/']) {
             return Err(format!("tenant: {:?} must be a name without dot or slash", self.tenant));
         }
+        if RESERVED.contains(&self.tenant.as_str()) {
+            return Err(format!("tenant: {:?} is the first part of paths of its own", self.tenant));
+        }
         if self.repository.is_empty() || self.repository.contains('/') {
             return Err(format!("repository: {:?} must be a repository's name", self.repository));
         }
@@ -195,6 +202,14 @@ mod tests {
             ),
             (Config { admin: "0.0.0.0:9091".into(), ..Config::default() }, "admin"),
             (Config { tenant: "a.b".into(), ..Config::default() }, "tenant"),
+            (Config { tenant: "sumdb".into(), ..Config::default() }, "tenant"),
+            (
+                Config {
+                    limits: LimitSettings { serving_threads: 1_000_000, ..LimitSettings::default() },
+                    ..Config::default()
+                },
+                "limits",
+            ),
             (Config { edge_id: "a b".into(), ..Config::default() }, "edge_id"),
             (Config { region: "eu/1".into(), ..Config::default() }, "region"),
         ];

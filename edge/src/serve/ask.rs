@@ -4,13 +4,10 @@ use http::{HeaderName, Method, Version, header};
 use pingora_core::protocols::http::ServerSession;
 use shared::request::{Request, decode_path};
 
+use crate::config::RESERVED;
 use crate::error::EdgeError;
 use crate::limit::ClientNet;
 use crate::respond::Conditions;
-
-/// First path elements that can be no tenant: they mean something else here or at the center.
-const RESERVED: [&str; 10] =
-    ["sumdb", "api", "artifactory", "catalog", "index", "ui", "healthz", "readyz", "version", "metrics"];
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const DISABLE_MODULE_FETCH: HeaderName = HeaderName::from_static("disable-module-fetch");
@@ -58,6 +55,7 @@ impl Ask {
     pub(crate) fn read(session: &ServerSession, label_header: Option<&str>) -> Self {
         let request = session.req_header();
         let text = |name: &HeaderName| text(session, name);
+        let list = |name: &HeaderName| list(session, name);
         let label = label_header.and_then(|name| request.headers.get(name)?.to_str().ok().map(ToOwned::to_owned));
         let raw = String::from_utf8_lossy(request.raw_path());
         let path = raw.split('?').next().unwrap_or_default();
@@ -68,11 +66,11 @@ impl Ask {
             needs_length: request.version < Version::HTTP_11,
             held_only: text(&DISABLE_MODULE_FETCH).is_some_and(|v| v.eq_ignore_ascii_case("true")),
             label: label.filter(|label| is_plain(label)),
-            via: text(&header::VIA),
+            via: list(&header::VIA),
             client: ClientNet::of(session.client_addr().and_then(|address| address.as_inet().copied())),
             conditions: Conditions {
-                if_match: text(&header::IF_MATCH),
-                if_none_match: text(&header::IF_NONE_MATCH),
+                if_match: list(&header::IF_MATCH),
+                if_none_match: list(&header::IF_NONE_MATCH),
                 if_modified_since: text(&header::IF_MODIFIED_SINCE),
                 // RFC 9110, 14.2: a range is defined for GET alone.
                 range: if request.method == Method::GET { text(&header::RANGE) } else { None },
@@ -160,6 +158,13 @@ pub(super) fn host(session: &ServerSession) -> Option<String> {
 
 fn text(session: &ServerSession, name: &HeaderName) -> Option<String> {
     session.req_header().headers.get(name)?.to_str().ok().map(ToOwned::to_owned)
+}
+
+/// A header that is a list: several lines of it are one (RFC 9110 section 5.3).
+fn list(session: &ServerSession, name: &HeaderName) -> Option<String> {
+    let mut lines = session.req_header().headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    let first = lines.next()?.to_owned();
+    Some(lines.fold(first, |list, line| list + ", " + line))
 }
 
 fn is_plain(id: &str) -> bool {

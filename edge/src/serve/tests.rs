@@ -304,6 +304,9 @@ async fn a_request_that_comes_back_is_a_loop() {
     let (center, edge) = started().await;
     let looped = edge.get_with(INFO, "via", "1.1 other, 1.1 test-edge").await;
     assert_eq!((looped.status, center.gets(INFO)), (508, 0));
+    // Who adds itself may add a line.
+    let lines = edge.client.get(edge.url(INFO)).header("via", "1.1 other").header("via", "1.1 test-edge").send().await;
+    assert_eq!((lines.unwrap().status().as_u16(), center.gets(INFO)), (508, 0));
     center.reply(INFO, Reply::right("{}", Proof::Header));
     assert_eq!(edge.get_with(INFO, "via", "1.1 other").await.status, 200);
     assert_eq!(center.last_headers(INFO)["via"], "1.1 other, 1.1 test-edge");

@@ -54,6 +54,8 @@ pub(crate) enum Reply {
     },
     /// An error with a line of text.
     Refusal(u16, &'static str),
+    /// An error that the center has from a source of its own.
+    Beyond(u16),
     /// 429, to come again after so many seconds.
     Busy(u64),
 }

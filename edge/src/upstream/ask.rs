@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use http::{HeaderMap, header};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
-use shared::client::retry_after;
 use shared::fill::{FillError, FillErrorKind};
 use tokio::time::{Instant, sleep_until};
 
@@ -115,7 +114,7 @@ async fn send(attempts: &Attempts, attempt: &Attempt, request: RequestBuilder) -
             if !response.status().is_server_error() {
                 attempt.first_byte(took);
             }
-            attempt.judge_status(response.status(), retry_after(response.headers()));
+            attempt.judge_status(response.status(), response.headers());
         }
         Err(failure) => {
             tracing::warn!(center = attempt.center().name, ?failure, ?took, "the center could not be asked");

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use http::HeaderMap;
 use parking_lot::Mutex;
 use reqwest::StatusCode;
+use shared::client::retry_after;
 use shared::fill::{FillError, FillErrorKind};
 use tokio::time::Instant;
 
@@ -212,13 +214,19 @@ impl Attempt {
         self.metrics.upstream_first_byte(&self.center.name, took);
     }
 
-    /// Judges an answer whose status leaves nothing to wait for; `retry_after` is its header.
-    pub(super) fn judge_status(&self, status: StatusCode, retry_after: Option<Duration>) {
+    /// Judges an answer whose status leaves nothing to wait for.
+    ///
+    /// A center that says that one of its sources failed is well itself: a single module that its upstream cannot give must
+    /// not cost all the others, nor what is published at the center. It counts only while another center can take over, which
+    /// may reach what this one cannot.
+    pub(super) fn judge_status(&self, status: StatusCode, headers: &HeaderMap) {
         if status.is_server_error() {
-            self.failed(Failure::ServerError);
+            let is_well = is_beyond(headers) && !self.pool.has_other_than(&self.center.health, Instant::now());
+            let verdict = if is_well { Verdict::Good } else { Verdict::Bad };
+            self.judge(verdict, Failure::ServerError.as_str());
         } else if status == StatusCode::TOO_MANY_REQUESTS {
             self.judge(Verdict::Good, "throttled");
-            if let Some(pause) = retry_after {
+            if let Some(pause) = retry_after(headers) {
                 self.center.health.vitals().breaker.cool(Instant::now(), pause);
             }
         } else if status != StatusCode::OK && status != StatusCode::PARTIAL_CONTENT {
@@ -293,6 +301,13 @@ impl Failure {
         };
         FillError::new(kind, message)
     }
+}
+
+/// Whether the center itself says (RFC 9209) that the failure is that of a source of its own. What stands between edge and
+/// center may use the header too: it is the first name that made the answer.
+fn is_beyond(headers: &HeaderMap) -> bool {
+    let said = headers.get("proxy-status").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    said.split_once(';').is_some_and(|(who, what)| who.trim() == "modtier-center" && what.contains("error="))
 }
 
 fn is_tls(error: &reqwest::Error) -> bool {

@@ -10,6 +10,8 @@ use shared::config::Period;
 use crate::config::{CenterSettings, Config};
 use crate::testing::{Answered, Center, Pace, Proof, Reply, TestEdge, until};
 
+mod sources;
+
 /// How long a probe may take.
 const PROBE_MS: u64 = 1000;
 

@@ -232,3 +232,20 @@ async fn an_outage_is_never_404() {
         origin.asked("example.com/c")
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_origin_that_fails_costs_nothing_that_the_center_has() {
+    let origin = Origin::start().await;
+    let cluster = Cluster::of(&origin).start().await;
+    let own = Module::new("corp.example/own", "v1.0.0").package().build();
+    cluster.publish_new(&own).await;
+    origin.fault("example.com/m", Fault::Status(500));
+    for index in 0..10 {
+        let foreign = Module::new(&format!("example.com/m{index}"), "v1.0.0").build();
+        let reply = cluster.edge_web().get(&foreign.zip_path()).await;
+        assert!([502, 503].contains(&reply.status), "{index}: {} {}", reply.status, reply.text());
+    }
+    let reply = cluster.edge_web().get(&own.zip_path()).await;
+    assert!(reply.is_whole(), "{} {}", reply.status, reply.text());
+    assert_eq!(reply.body, own.zip);
+}

@@ -79,6 +79,13 @@ async fn publishing_to_the_virtual_repository_goes_to_its_deployment_repository(
     assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
 }
 
+fn zip_with_a_link() -> bytes::Bytes {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let options = zip::write::SimpleFileOptions::default();
+    zip.add_symlink("a.test/b@v1.0.0/link", "/etc/passwd", options).unwrap();
+    zip.finish().unwrap().into_inner().into()
+}
+
 #[tokio::test]
 async fn what_is_no_module_is_400_with_the_reason() {
     let center = Center::new().await;
@@ -87,6 +94,7 @@ async fn what_is_no_module_is_400_with_the_reason() {
         (ZIP, bytes::Bytes::from_static(b"no zip")),
         (ZIP, bytes::Bytes::new()),
         (ZIP, renamed),
+        (ZIP, zip_with_a_link()),
         ("/api/go/golang-local/a.test/b/@v/main.zip", module_zip("a.test/b", "main", b"")),
         ("/api/go/golang-local/a.test/b/@v/v2.0.0.zip", module_zip("a.test/b", "v2.0.0", b"")),
         ("/api/go/golang-local/a.test/B/@v/v1.0.0.zip", module_zip("a.test/B", "v1.0.0", b"")),

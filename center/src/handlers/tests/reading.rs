@@ -49,6 +49,16 @@ async fn an_error_is_one_line_with_the_requests_id() {
 }
 
 #[tokio::test]
+async fn a_malformed_path_is_400_wherever_it_points() {
+    let center = Center::new().await;
+    for path in ["//api/go/golang-virtual/a.test/b/@v/list", "/x/%2e%2e/a.test/b/@v/list", "/a%00b", "/%5cx", "/%252e"]
+    {
+        assert_eq!(center.get(path).await.status, StatusCode::BAD_REQUEST, "{path}");
+    }
+    assert_eq!(center.get("/nothing").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
 async fn other_methods_are_405() {
     let center = Center::new().await;
     for path in [format!("{BASE}/a.test/b/@v/list"), "/healthz".to_owned(), "/api/v1/repos".to_owned()] {
@@ -116,6 +126,12 @@ async fn head_says_what_get_would() {
     assert!(answer.body.is_empty());
     let missing = center.send(request(Method::HEAD, &format!("{BASE}/a.test/B/@v/list"), &[], Body::empty())).await;
     assert_eq!((missing.status, missing.body.len()), (StatusCode::NOT_FOUND, 0));
+    let same_id = [("x-request-id", missing.header("x-request-id"))];
+    let got = center.get_with(&format!("{BASE}/a.test/B/@v/list"), &same_id).await;
+    assert_eq!(missing.header("content-length"), got.body.len().to_string());
+    // A range means nothing with it.
+    let ranged = center.send(request(Method::HEAD, &path, &[("range", "bytes=0-9")], Body::empty())).await;
+    assert_eq!((ranged.status, ranged.header("content-length")), (StatusCode::OK, answer.header("content-length")));
 }
 
 #[tokio::test]

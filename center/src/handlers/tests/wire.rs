@@ -139,3 +139,21 @@ async fn an_old_client_gets_a_length_and_the_whole() {
     served.stop.send(()).unwrap();
     served.ended.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_request_that_may_be_read_in_two_ways_is_400_and_the_last_of_its_connection() {
+    let center = Center::new().await;
+    let served = served(&center).await;
+    let next = "GET /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    for lines in
+        ["", "Host: x\r\nHost: y\r\n", "Host: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"]
+    {
+        let body = if lines.contains("chunked") { "0\r\n\r\n" } else { "" };
+        let received = exchange(&served.address, &format!("GET /healthz HTTP/1.1\r\n{lines}\r\n{body}{next}")).await;
+        let text = String::from_utf8_lossy(&received);
+        assert!(text.starts_with("HTTP/1.1 400 "), "{lines:?}: {text}");
+        assert_eq!(text.matches("HTTP/1.1 ").count(), 1, "{lines:?}: {text}");
+    }
+    served.stop.send(()).unwrap();
+    served.ended.await.unwrap();
+}

@@ -207,9 +207,10 @@ pub(super) fn note_lie(error: &RepoError, sender: &Sender<'_>) {
     }
 }
 
-/// A page for people may come as text too.
+/// A page for people may come as text too, and so may nothing at all or the error of some other service. More is not asked for: the
+/// go.mod of a toolchain has no `module` line.
 fn check_gomod(request: &ModuleRequest, body: &[u8]) -> Result<(), RepoError> {
-    if body.trim_ascii_start().starts_with(b"<") || body.contains(&0) {
+    if matches!(body.trim_ascii_start().first(), None | Some(b'<' | b'{' | b'[')) || body.contains(&0) {
         return Err(RepoError::Upstream(format!("{}: the upstream's answer is no go.mod file", describe(request))));
     }
     Ok(())

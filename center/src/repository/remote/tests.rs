@@ -54,6 +54,28 @@ async fn artefacts_are_fetched_once_and_served_unchanged() {
 }
 
 #[tokio::test]
+async fn what_is_no_info_and_no_gomod_is_not_kept() {
+    let origin = Origin::start().await;
+    let setup = Setup::over(&origin).await;
+    origin.serve("example.com/a", "v1.0.0", GOMOD);
+    let wrong: [(&str, &[&str]); 2] = [
+        ("v1.0.0.info", &[r#"{"Version":"v1.0.0","Time":"yesterday"}"#, r#"{"Version":"v1.0.1"}"#, "[]", "null", ""]),
+        ("v1.0.0.mod", &["", "\n", r#"{"error":"maintenance"}"#, "[]", " <html>"]),
+    ];
+    for (file, bodies) in wrong {
+        let path = format!("example.com/a/@v/{file}");
+        for body in bodies {
+            origin.set(&path, Reply::ok(*body));
+            let error = setup.get("remote", &path).await.unwrap_err();
+            assert!(matches!(error, RepoError::Upstream(_)), "{file} {body:?}: {error:?}");
+        }
+    }
+    origin.serve("example.com/a", "v1.0.0", GOMOD);
+    assert_eq!(setup.text("remote", "example.com/a/@v/v1.0.0.mod").await, GOMOD);
+    assert_eq!(setup.text("remote", "example.com/a/@v/v1.0.0.info").await, info("v1.0.0"));
+}
+
+#[tokio::test]
 async fn a_hundred_cold_requests_are_one_at_the_upstream() {
     let origin = Origin::start().await;
     let setup = Arc::new(Setup::over(&origin).await);

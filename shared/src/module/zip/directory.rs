@@ -26,6 +26,8 @@ pub(super) struct Entry {
     pub(super) size: u64,
     /// May lie outside the zip; then reading the local header fails.
     pub(super) header_offset: i64,
+    /// Whether it says of itself that it is a link, a device or another thing that is neither file nor directory.
+    pub(super) irregular: bool,
 }
 
 /// The end record: where the directory should be.
@@ -153,13 +155,14 @@ fn read_header<R: Read + Seek>(source: &mut Source<R>) -> Result<Entry, HeaderEr
     if fields.u32() != HEADER_SIGNATURE {
         return Err(HeaderError::End);
     }
-    fields.skip(4);
+    let made_by = fields.u16();
+    fields.skip(2);
     let (flags, method) = (fields.u16(), fields.u16());
     fields.skip(4);
     let (crc, packed, size) = (fields.u32(), fields.u32(), fields.u32());
     let (name_len, extra_len, comment_len) = (fields.u16(), fields.u16(), fields.u16());
-    fields.skip(8);
-    let offset = fields.u32();
+    fields.skip(4);
+    let (attributes, offset) = (fields.u32(), fields.u32());
     let mut variable = vec![0; usize::from(name_len) + usize::from(extra_len) + usize::from(comment_len)];
     read_part(source, &mut variable)?;
     let (name, rest) = variable.split_at(name_len.into());
@@ -168,7 +171,16 @@ fn read_header<R: Read + Seek>(source: &mut Source<R>) -> Result<Entry, HeaderEr
     // A name that is no UTF-8 is a valid file path in no module zip; the replacement keeps it invalid.
     let name = String::from_utf8_lossy(name).into_owned().into_boxed_str();
     let header_offset = wide.offset.cast_signed();
-    Ok(Entry { name, flags, method, crc, packed_size: wide.packed, size: wide.size, header_offset })
+    let irregular = is_irregular(made_by, attributes);
+    Ok(Entry { name, flags, method, crc, packed_size: wide.packed, size: wide.size, header_offset, irregular })
+}
+
+/// The file type of Unix, which archivers there put into the upper half of the attributes.
+fn is_irregular(made_by: u16, attributes: u32) -> bool {
+    const UNIX: u16 = 3;
+    const MACOS: u16 = 19;
+    let kind = (attributes >> 16) & 0o170_000;
+    matches!(made_by >> 8, UNIX | MACOS) && !matches!(kind, 0 | 0o040_000 | 0o100_000)
 }
 
 /// The three fields that an archiver moves to an extra field when 32 bits are too few.

@@ -49,6 +49,9 @@ pub struct ZipSummary {
     pub gomod_h1: String,
     /// Number of files, without directories.
     pub files: usize,
+    /// The first entry that says of itself that it is no file: a symbolic link, a device. The `go` command unpacks it as a file
+    /// and so does this hash, but who packs by the rules of `golang.org/x/mod/zip` leaves such entries out.
+    pub irregular: Option<String>,
 }
 
 /// Why a zip is refused.
@@ -198,7 +201,8 @@ fn unpack<R: Read + Seek>(
         Some(content) => h1::hash1_gomod(content),
         None => h1::hash1_gomod(gomod::synthesized(path).as_bytes()),
     };
-    Ok(ZipSummary { h1: h1::hash1(hashes), gomod, gomod_h1, files })
+    let irregular = entries.iter().find(|entry| entry.irregular).map(|entry| entry.name.to_string());
+    Ok(ZipSummary { h1: h1::hash1(hashes), gomod, gomod_h1, files, irregular })
 }
 
 #[cfg(test)]

@@ -48,6 +48,15 @@ fn a_valid_zip() {
 }
 
 #[test]
+fn a_symbolic_link_is_told() {
+    assert_eq!(verify(&below(&["m.go"])).unwrap().irregular, None);
+    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+    writer.add_symlink(format!("{PREFIX}link"), "/etc/passwd", SimpleFileOptions::default()).unwrap();
+    let zip = writer.finish().unwrap().into_inner();
+    assert_eq!(verify(&zip).unwrap().irregular.as_deref(), Some("example.com/m@v1.0.0/link"));
+}
+
+#[test]
 fn without_a_go_mod_one_is_made_up() {
     let summary = verify(&below(&["m.go"])).unwrap();
     assert_eq!(summary.gomod, None);
