@@ -1,9 +1,10 @@
 //! A center moves from its own directory to PostgreSQL and an object store. Who followed it notices nothing.
 
+use std::path::Path;
 use std::time::Duration;
 
 use modtier_tests::{Cluster, Module, ObjectServer, Origin, PostgresServer, until};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::desk::shell::center;
 
@@ -16,6 +17,13 @@ async fn sync(cluster: &Cluster) -> Value {
 async fn gaps(cluster: &Cluster) -> String {
     let figures = cluster.admin_web().get("metrics").await.text();
     figures.lines().filter(|line| line.starts_with("modtier_gaps_total")).collect::<Vec<_>>().join("\n")
+}
+
+/// Writes a configuration; its path.
+fn write(dir: &Path, name: &str, config: &Value) -> String {
+    let path = dir.join(name);
+    std::fs::write(&path, config.to_string()).unwrap();
+    path.display().to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -35,23 +43,24 @@ async fn an_edge_that_followed_the_old_storage_goes_on_with_the_new_one() {
     assert_eq!(edge.get(list).await.text(), "v1.0.0\n");
     let head = |view: &Value| view["cursor"].as_str().unwrap_or_default().to_owned();
     let feed = "api/v1/repos/golang-virtual/changes?after=0-0";
+    until("the edge has followed", SOON, async || {
+        let (told, cursor) = (cluster.center_web().get(feed).await.text(), head(&sync(&cluster).await));
+        told.lines().last().is_some_and(|last| last.contains(&format!("{cursor:?}")))
+    })
+    .await;
     let told = cluster.center_web().get(feed).await.text();
-    until("the edge has followed", SOON, async || told.contains(&format!("{:?}", head(&sync(&cluster).await)))).await;
     let (before, holes) = (head(&sync(&cluster).await), gaps(&cluster).await);
 
     // Not while it runs.
-    let (old, new) = (dir.path().join("old.yaml"), dir.path().join("new.yaml"));
-    std::fs::write(&old, format!("data_dir: {}\n", cluster.data("center").display())).unwrap();
-    let lines = |(name, value): (&str, String)| format!("{name}={value}\n");
     let options = dir.path().join("options");
+    let lines = |(name, value): (&str, String)| format!("{name}={value}\n");
     std::fs::write(&options, objects.options().into_iter().map(lines).collect::<Vec<_>>().concat()).unwrap();
     let data = dir.path().join("data");
-    let storage = serde_json::json!({
-        "metadata": database.url(),
-        "blobs": { "url": objects.url(), "options_file": options },
-    });
-    std::fs::write(&new, serde_json::json!({ "data_dir": data, "storage": storage }).to_string()).unwrap();
-    let args = ["--config", new.to_str().unwrap(), "move-storage", "--from", old.to_str().unwrap()];
+    let blobs = json!({ "url": objects.url(), "options_file": options });
+    let old = write(dir.path(), "old.yaml", &json!({ "data_dir": cluster.data("center") }));
+    let storage = json!({ "metadata": database.url(), "blobs": blobs });
+    let new = write(dir.path(), "new.yaml", &json!({ "data_dir": data, "storage": storage }));
+    let args = ["--config", &new, "move-storage", "--from", &old];
     let refused = center(&args, &[]);
     assert!(refused.code == 1 && refused.err.contains("another process"), "{refused:?}");
 
@@ -59,7 +68,7 @@ async fn an_edge_that_followed_the_old_storage_goes_on_with_the_new_one() {
     let moved = center(&args, &[]);
     assert_eq!(moved.code, 0, "{moved:?}");
     assert!(moved.out.contains("2 bodies (2 written now)") && moved.err.contains("2/2 bodies copied"), "{moved:?}");
-    let again = center(&["--config", old.to_str().unwrap()], &[("MODTIER_CENTER_LISTEN", "127.0.0.1:0")]);
+    let again = center(&["--config", &old], &[("MODTIER_CENTER_LISTEN", "127.0.0.1:0")]);
     assert!(again.code == 1 && again.err.contains("it was moved"), "{again:?}");
 
     for (name, value) in [
