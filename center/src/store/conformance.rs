@@ -112,7 +112,6 @@ async fn other_object_stores() {
     let directory = tempfile::tempdir().unwrap();
     let (google, azure) = (GoogleServer::start().await, AzureServer::start(directory.path()).await);
     for (url, options) in [("memory:", Vec::new()), (google.url(), google.options()), (azure.url(), azure.options())] {
-        println!("on {url}");
         let mut ground = Ground::embedded();
         ground.settings.blobs = blobs(url, options);
         let store = ground.open().await;
