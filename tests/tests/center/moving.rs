@@ -95,7 +95,7 @@ async fn an_edge_that_followed_the_old_storage_goes_on_with_the_new_one() {
     origin.forget();
     let zip = edge.get(&first.zip_path()).await;
     assert!(zip.is_whole() && zip.body == first.zip, "{}", zip.status);
-    let held = cluster.repository_web("golang-virtual").get(&fetched.zip_path()).await;
-    assert!(held.is_whole() && held.body == fetched.zip, "{}", held.status);
+    let kept = cluster.repository_web("golang-virtual").get(&fetched.zip_path()).await;
+    assert!(kept.is_whole() && kept.body == fetched.zip, "{}", kept.status);
     assert_eq!(origin.asked("example.com/fetched"), Vec::<String>::new());
 }
