@@ -30,6 +30,9 @@ openssl|openssl|makes the certificates of the tests
 git|git|the go command reads repositories with it; the Go team's scripts need it
 mercurial|hg|some of the Go team's scripts read a Mercurial repository; so does a private repository
 subversion|svn|a private repository reads one
+apache2-bin|apache2|serves that over https with a password
+libapache2-mod-svn|/usr/lib/apache2/modules/mod_dav_svn.so|the part of it that does
+fossil|fossil|a private repository reads one
 openssh-server|sshd|private repositories over ssh
 prometheus|promtool|checks the recording and alert rules
 postgresql|/usr/lib/postgresql|several centers on one database; tests start clusters of their own

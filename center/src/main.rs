@@ -71,6 +71,7 @@ fn main() -> ExitCode {
         Some(Command::Doctor(doctor)) => return cli::run(Errand::Doctor(doctor, cli.common.config)),
         Some(Command::Gc(collect)) => return cli::run(Errand::Gc(collect, cli.common.config)),
         Some(Command::Verify(verify)) => return cli::run(Errand::Verify(verify, cli.common.config)),
+        Some(Command::MoveStorage(moving)) => return cli::run(Errand::MoveStorage(moving, cli.common.config)),
         Some(Command::Export(export)) => return cli::run(Errand::Export(Box::new(export))),
         Some(Command::Import(import)) => return cli::run(Errand::Import(Box::new(import))),
         Some(Command::Publish(publish)) => return cli::run(Errand::Publish(Box::new(publish))),

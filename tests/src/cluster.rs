@@ -189,6 +189,11 @@ impl Cluster {
         self.admin_web().get("api/v1/sync").await.json()["channel"].as_str().unwrap_or_default().to_owned()
     }
 
+    /// A variable for the center from its next start on.
+    pub fn set_center_env(&mut self, name: &str, value: &str) {
+        self.center.spec_mut().set_env(name, value);
+    }
+
     /// A center that would take the place of the running one: to be changed, and spawned.
     pub fn center_successor(&self) -> ProcessSpec {
         self.center.spec().clone().flag("--take-over")

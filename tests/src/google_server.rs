@@ -61,7 +61,7 @@ async fn answer(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let path = uri.path().trim_start_matches('/').replace("%2F", "/");
+    let path = uri.path().trim_start_matches('/').replace("%2F", "/").replace("%2E", ".");
     let Some(key) = path.strip_prefix("modtier").map(|key| key.trim_start_matches('/').to_owned()) else {
         return StatusCode::NOT_FOUND.into_response();
     };
@@ -78,7 +78,7 @@ async fn answer(
             [("etag", tag)].into_response()
         }
         Method::PUT => {
-            let from = header("x-goog-copy-source").map(|from| from.replace("%2F", "/"));
+            let from = header("x-goog-copy-source").map(|from| from.replace("%2F", "/").replace("%2E", "."));
             let source = from.as_deref().map(|from| from.trim_start_matches('/').trim_start_matches("modtier/"));
             let copied = source.map(|source| bucket.objects.get(source).cloned());
             let Some(body) = copied.unwrap_or(Some(body)) else { return StatusCode::NOT_FOUND.into_response() };

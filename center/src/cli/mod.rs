@@ -6,6 +6,7 @@
 mod carry;
 mod client;
 mod doctor;
+mod moving;
 mod publish;
 mod upkeep;
 mod visible;
@@ -20,6 +21,7 @@ use shared::cli::{EXIT_FAILED, EXIT_USAGE, fail};
 
 use self::carry::{Export, Import};
 use self::doctor::Doctor;
+use self::moving::Move;
 use self::publish::Publish;
 use self::upkeep::{Collect, Verify};
 use crate::BINARY;
@@ -53,6 +55,8 @@ pub(crate) enum Command {
     Gc(Collect),
     /// Read and hash everything that a running center holds
     Verify(Verify),
+    /// Move everything of a stopped center into the storage that the configuration names
+    MoveStorage(Move),
     /// What ssh is told to reach its hosts by
     #[command(hide = true)]
     EgressConnect(ConnectArguments),
@@ -77,6 +81,8 @@ pub(crate) enum Errand {
     Gc(Collect, Option<PathBuf>),
     /// See [`Verify`].
     Verify(Verify, Option<PathBuf>),
+    /// See [`Move`].
+    MoveStorage(Move, Option<PathBuf>),
 }
 
 /// Runs it and prints what it returns.
@@ -86,6 +92,7 @@ pub(crate) fn run(errand: Errand) -> ExitCode {
         Errand::Publish(publish) => return published(block_on(publish.run())),
         Errand::Export(export) => block_on(export.run()),
         Errand::Import(import) => block_on(import.run()),
+        Errand::MoveStorage(moving, config) => block_on(moving.run(config.as_deref())),
         Errand::Gc(collect, config) => block_on(collect.run(config.as_deref())),
         Errand::Doctor(doctor, config) => return judge(block_on(doctor.run(config.as_deref()))),
         Errand::Verify(verify, config) => return judge(block_on(verify.run(config.as_deref()))),

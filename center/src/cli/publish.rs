@@ -1,5 +1,6 @@
 //! `modtier-center publish`: packs a module and sends it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
@@ -7,6 +8,7 @@ use clap::Args;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use reqwest::{Body, Method, Url};
 use serde::Deserialize;
+use shared::change::ChangeId;
 use shared::config::Period;
 use tokio_util::io::ReaderStream;
 
@@ -61,6 +63,9 @@ struct Receipt {
     h1: String,
     sha256: String,
     repository: String,
+    /// By repository whose log tells of it, the change to wait for.
+    #[serde(default)]
+    changes: BTreeMap<String, ChangeId>,
 }
 
 impl Publish {
@@ -81,23 +86,23 @@ impl Publish {
             std::fs::copy(packed.file.path(), output).with_context(|| output.display().to_string())?;
         }
         let size = format!("{} files, {} bytes", packed.summary.files, packed.len);
-        match client.filter(|_| !self.dry_run) {
-            Some(client) => {
-                let (receipt, created) = send(&client, &packed).await?;
-                let outcome = if created { "published to" } else { "was already in" };
-                eprintln!("{}@{} {outcome} {} ({size})", packed.module, packed.version, receipt.repository);
-            }
-            None => eprintln!("{}@{} would be published ({size})", packed.module, packed.version),
+        let mut is_visible = true;
+        if let Some(client) = client.filter(|_| !self.dry_run) {
+            let (receipt, created) = send(&client, &packed).await?;
+            let outcome = if created { "published to" } else { "was already in" };
+            eprintln!("{}@{} {outcome} {} ({size})", packed.module, packed.version, receipt.repository);
+            is_visible = self.is_visible(&receipt.changes).await;
+        } else {
+            eprintln!("{}@{} would be published ({size})", packed.module, packed.version);
         }
-        let is_visible = self.is_visible().await;
         let Packed { module, version, summary, .. } = &packed;
         Ok((format!("{module} {version} {}\n{module} {version}/go.mod {}\n", summary.h1, summary.gomod_h1), is_visible))
     }
 
     /// Waits, if that is wanted. What is published is published, whatever comes of it here.
-    async fn is_visible(&self) -> bool {
+    async fn is_visible(&self, changes: &BTreeMap<String, ChangeId>) -> bool {
         let Some(limit) = self.wait_edges else { return true };
-        match visible::wait(&self.syncer, limit.get()).await {
+        match visible::wait(&self.syncer, changes, limit.get()).await {
             Ok(visible) => {
                 eprintln!("{visible}");
                 visible.is_everywhere()

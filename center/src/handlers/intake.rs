@@ -11,7 +11,7 @@ use shared::artefact::Artefact;
 use shared::module::zip::GOMOD_BYTES_MAX;
 use shared::request::Request as Asked;
 
-use super::module::authorize;
+use super::module::{authorize, claiming};
 use super::upload::{Declared, receive, receive_small};
 use crate::app::App;
 use crate::error::Failure;
@@ -27,6 +27,7 @@ pub(crate) async fn take(
     request: Request,
 ) -> Result<Json<Value>, Failure> {
     let identity = authorize(&app, request.headers(), Grant::Admin, Place::Repository(&name))?;
+    let claiming = claiming(&app, request.headers(), Grant::Admin);
     let repository = Arc::clone(app.repository(&name)?);
     let prefix = format!("/api/v1/repos/{name}/import/");
     let path = request.uri().path().strip_prefix(&prefix).ok_or(Failure::NoRoute)?.to_owned();
@@ -43,12 +44,12 @@ pub(crate) async fn take(
     let (version, new) = match asked.artefact {
         Artefact::Info(version) => {
             let (body, _) = receive_small(&app, body, &declared, SMALL_BYTES_MAX).await?;
-            let new = repository.take_in(&module, &version, Brought::Info(body)).await?;
+            let new = repository.take_in(&module, &version, Brought::Info(body), claiming).await?;
             (version, new)
         }
         Artefact::Mod(version) => {
             let (body, _) = receive_small(&app, body, &declared, GOMOD_BYTES_MAX).await?;
-            let new = repository.take_in(&module, &version, Brought::Mod(body)).await?;
+            let new = repository.take_in(&module, &version, Brought::Mod(body), claiming).await?;
             (version, new)
         }
         Artefact::Zip(version) => {
@@ -57,7 +58,7 @@ pub(crate) async fn take(
             let task = {
                 let (module, version) = (module.clone(), version.clone());
                 tokio::spawn(async move {
-                    let taken = repository.take_in(&module, &version, Brought::Zip(upload)).await;
+                    let taken = repository.take_in(&module, &version, Brought::Zip(upload), claiming).await;
                     drop(spooled);
                     taken
                 })

@@ -21,7 +21,7 @@ use crate::app::App;
 use crate::conditional::needs_the_digest;
 use crate::envelope::Route;
 use crate::error::{Failure, READ_METHODS};
-use crate::repository::{Answer, Body, FetchOptions, Repository};
+use crate::repository::{Answer, Body, Claiming, FetchOptions, Repository};
 use crate::respond;
 
 /// An edge's cursor: what it must not be answered older than.
@@ -52,7 +52,8 @@ async fn dispatch(app: &Arc<App>, path: &str, request: Request, route: &mut Rout
     match grant {
         Grant::Write => {
             *route = Route("publish");
-            publish::publish(app, repository, rest, request, &identity).await
+            let claiming = claiming(app, request.headers(), Grant::Write);
+            publish::publish(app, repository, rest, request, (&identity, claiming)).await
         }
         Grant::Delete => {
             *route = Route("tombstone");
@@ -103,6 +104,11 @@ pub(crate) fn split_base(path: &str) -> Option<(&str, &str)> {
 pub(super) fn authorize(app: &App, headers: &HeaderMap, grant: Grant, place: Place<'_>) -> Result<String, Failure> {
     let credential = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     Ok(app.access.check(credential, grant, place)?.name().to_owned())
+}
+
+/// Whether what is written with this credential may claim paths. That is a matter of the whole center, not of one repository.
+pub(super) fn claiming(app: &App, headers: &HeaderMap, grant: Grant) -> Claiming {
+    authorize(app, headers, grant, Place::Everywhere).map_or(Claiming::Refused, |_| Claiming::Allowed)
 }
 
 async fn read(app: &App, repository: &Repository, asked: &ModuleRequest, request: &Parts) -> Result<Response, Failure> {

@@ -17,7 +17,7 @@ use super::matrix::{self, Values};
 use super::upload::{Declared, receive, receive_small};
 use crate::app::App;
 use crate::error::{Failure, READ_METHODS};
-use crate::repository::{Part, RepoError, Repository, RepositoryKind};
+use crate::repository::{Claiming, Part, RepoError, Repository, RepositoryKind};
 
 /// A client that has the hash asks whether it need send the body at all.
 const X_CHECKSUM_DEPLOY: HeaderName = HeaderName::from_static("x-checksum-deploy");
@@ -30,7 +30,7 @@ pub(super) async fn publish(
     repository: &Arc<Repository>,
     path: &str,
     request: Request,
-    identity: &str,
+    (identity, claiming): (&str, Claiming),
 ) -> Result<Response, Failure> {
     if matches!(repository.kind(), RepositoryKind::Private | RepositoryKind::Remote) {
         return Err(Failure::Method(READ_METHODS));
@@ -42,8 +42,10 @@ pub(super) async fn publish(
         return deploy_by_checksum(app, repository, &target, &declared).await;
     }
     match target.kind {
-        ArtefactKind::Zip => publish_zip(app, repository, target, request, declared, identity).await,
-        ArtefactKind::Info | ArtefactKind::Mod => attach(app, repository, target, request, declared, identity).await,
+        ArtefactKind::Zip => publish_zip(app, repository, target, request, declared, (identity, claiming)).await,
+        ArtefactKind::Info | ArtefactKind::Mod => {
+            attach(app, repository, target, request, declared, (identity, claiming)).await
+        }
         ArtefactKind::List | ArtefactKind::Latest | ArtefactKind::Query => Err(Failure::Method(READ_METHODS)),
     }
 }
@@ -70,7 +72,7 @@ async fn publish_zip(
     target: Target,
     request: Request,
     declared: Declared,
-    identity: &str,
+    (identity, claiming): (&str, Claiming),
 ) -> Result<Response, Failure> {
     let Target { module, version, values, .. } = target;
     let (path, upload) = receive(app, request.into_body(), &declared).await?;
@@ -80,7 +82,7 @@ async fn publish_zip(
         let (repository, store, module, version) =
             (Arc::clone(repository), app.store.clone(), module.clone(), version.clone());
         tokio::spawn(async move {
-            let published = repository.publish(&module, &version, upload, expected).await;
+            let published = repository.publish(&module, &version, upload, expected, claiming).await;
             drop(path);
             let published = published?;
             if !values.is_empty() {
@@ -104,6 +106,7 @@ async fn publish_zip(
         "h1": published.h1,
         "time": rfc3339(published.time),
         "repository": published.repository,
+        "changes": published.changes,
     });
     let mut response = json(status, &document);
     declared.echo(published.sha256, response.headers_mut());
@@ -117,13 +120,13 @@ async fn attach(
     target: Target,
     request: Request,
     declared: Declared,
-    identity: &str,
+    (identity, claiming): (&str, Claiming),
 ) -> Result<Response, Failure> {
     let Target { module, version, kind, values } = target;
     let bytes_max = if kind == ArtefactKind::Info { INFO_BYTES_MAX } else { GOMOD_BYTES_MAX };
     let (body, sha256) = receive_small(app, request.into_body(), &declared, bytes_max).await?;
     let part = if kind == ArtefactKind::Info { Part::Info(body) } else { Part::Mod(body) };
-    repository.attach(&module, &version, part).await?;
+    repository.attach(&module, &version, part, claiming).await?;
     if !values.is_empty() {
         let name = repository.deployment_name()?;
         let keep = |now: &mut _| matrix::merge(&values, now);

@@ -59,7 +59,8 @@ impl Answer {
         match &self.body {
             Body::Bytes(bytes) => Ok(bytes.clone()),
             Body::Blob(open) => {
-                let stored = Stored { digest: open.blob.digest, len: open.blob.len, modified_ms: 0 };
+                let blob = open.blob;
+                let stored = Stored { digest: blob.digest, len: blob.len, modified_ms: 0, generation: blob.generation };
                 store.load(&stored).await?.ok_or_else(lost)
             }
             Body::Filling(_) => Err(RepoError::Storage("a body is not complete yet".to_owned())),

@@ -370,3 +370,6 @@ fn follow_replicas(store: &Store, published: Published) {
         });
     });
 }
+
+#[cfg(test)]
+mod tests;

@@ -67,7 +67,8 @@ impl Local {
             Some(version) => Some(version),
             None => list::newest(&pseudo).cloned(),
         };
-        let version = chosen.ok_or_else(|| not_found(request))?;
+        let removed = || RepoError::Gone(format!("all versions of {} were removed", request.module));
+        let version = chosen.ok_or_else(removed)?;
         let answer = self.held(request, &version, |record| record.info).await?;
         Ok(answer.reflecting(head))
     }

@@ -9,6 +9,7 @@
 
 mod answer;
 mod build;
+mod error;
 mod figures;
 mod heal;
 mod latest;
@@ -28,6 +29,7 @@ mod testing;
 mod verify;
 mod virtual_;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -42,11 +44,12 @@ use shared::module::{ModulePath, Version};
 use shared::request::ModuleRequest;
 
 pub(crate) use self::build::Repositories;
+pub(crate) use self::error::RepoError;
 pub(crate) use self::parts::{Brought, Part};
 pub(crate) use self::private::{Webhook, place_of};
 pub(crate) use self::settings::{RepositoryKind, RepositorySettings, default_repositories};
 pub(crate) use self::verify::{Proof, TOOLCHAIN, Verdict, Verifier, VerifyError};
-use crate::store::{Manifest, OpenBlob, Store, StoreError, Tombstone, View, now_ms};
+use crate::store::{Manifest, OpenBlob, Store, Tombstone, View, now_ms};
 
 /// How a request may be answered.
 #[derive(Debug, Clone, Copy, Default)]
@@ -142,70 +145,6 @@ pub(crate) enum CacheStatus {
     Negative,
 }
 
-/// Why there is no answer. The texts are one line, lower case, safe to show to a client, and do not repeat the prefix
-/// (`not found: `, `gone: `, …) that the error table puts before them.
-#[derive(Debug, Clone, thiserror::Error)]
-pub(crate) enum RepoError {
-    /// Every source that may answer says that it does not exist. 404
-    #[error("not found: {0}")]
-    NotFound(String),
-    /// A tombstoned version of a local repository, or every source says gone. 410
-    #[error("gone: {0}")]
-    Gone(String),
-    /// Refused by policy, here or at the upstream. 403
-    #[error("blocked: {0}")]
-    Blocked(String),
-    /// What was sent for publishing breaks a rule. 400
-    #[error("bad module: {0}")]
-    BadModule(String),
-    /// Other bytes for a version that exists, or a tombstoned one. 409
-    #[error("conflict: {0}")]
-    Conflict(String),
-    /// The repository takes no uploads (remote, or virtual without a deployment repository). 405
-    #[error("not writable: {0}")]
-    NotWritable(String),
-    /// An upstream's bytes are not the ones recorded or proven. 502
-    #[error("integrity: {0}")]
-    Integrity(String),
-    /// An upstream's answer was wrong: malformed, truncated, an unexpected status. 502
-    #[error("upstream: {0}")]
-    Upstream(String),
-    /// An upstream wants another credential than it was sent. 502
-    #[error("credential: {0}")]
-    Credential(String),
-    /// Nobody could be asked. 503
-    #[error("unavailable: {msg}")]
-    Unavailable {
-        /// What is unavailable.
-        msg: String,
-        /// When it is sensible to ask again.
-        retry_after: Duration,
-    },
-    /// The upstream is too slow. 504
-    #[error("timeout: {0}")]
-    Timeout(String),
-    /// Over a size limit. 413 on publish, 502 from upstream ([`RepoError::Upstream`] is used for that).
-    #[error("too large: {0}")]
-    TooLarge(String),
-    /// The disk failed us; the detail is in the log. 503
-    #[error("storage: {0}")]
-    Storage(String),
-}
-
-impl RepoError {
-    /// Whether this says "it does not exist" (not found or gone), as opposed to "I could not tell".
-    pub(crate) const fn is_absent(&self) -> bool {
-        matches!(self, Self::NotFound(_) | Self::Gone(_))
-    }
-}
-
-impl From<StoreError> for RepoError {
-    fn from(error: StoreError) -> Self {
-        tracing::error!(%error, "storage failed");
-        Self::Storage("the center's storage failed; see its log".to_owned())
-    }
-}
-
 /// An upload that lies in a file of [`Store::spool_dir`]. The file is copied; removing it is the caller's.
 #[derive(Debug)]
 pub(crate) struct Upload {
@@ -230,6 +169,17 @@ pub(crate) struct Published {
     pub(crate) time: SystemTime,
     /// The local repository that holds it.
     pub(crate) repository: String,
+    /// By log that tells of it, a change at or after which it does.
+    pub(crate) changes: BTreeMap<String, ChangeId>,
+}
+
+/// Whether what is published may make a path the repository's that belongs to nobody yet. It then belongs to it in the whole center.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Claiming {
+    /// It may.
+    Allowed,
+    /// Only what the repository owns already may be published.
+    Refused,
 }
 
 /// What the sources list of a module.
@@ -305,27 +255,6 @@ impl Repository {
             }
         }
         Ok(false)
-    }
-
-    /// Publishes a module zip. `expected` is what the client said the SHA-256 would be. Returns once everything is on disk.
-    pub(crate) async fn publish(
-        &self,
-        module: &ModulePath,
-        version: &Version,
-        upload: Upload,
-        expected: Option<Digest>,
-    ) -> Result<Published, RepoError> {
-        self.require_in_scope(module)?;
-        let local = self.deployment()?;
-        if let Inner::Virtual(virtual_) = &self.inner
-            && let Some(member) = virtual_.members.iter().find(|member| member.name == local.name)
-        {
-            member.require_in_scope(module)?;
-        }
-        if let Some(owner) = self.owners.keeps_from(&local.name, module) {
-            return Err(RepoError::Blocked(format!("{module} belongs to repository {owner:?}")));
-        }
-        local.publish(module, version, upload, expected).await
     }
 
     /// Removes a version for good, unless restored: it is gone from lists, and a local repository answers it as gone, a

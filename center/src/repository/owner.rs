@@ -110,6 +110,16 @@ impl Owners {
         })
     }
 
+    /// Whether a path belongs to a repository already, or to a group that it is in.
+    pub(super) fn is_claimed_for(&self, repository: &str, module: &ModulePath) -> bool {
+        self.nearest(module.as_str(), |owners| {
+            owners.iter().any(|(name, claim)| match &claim.holder {
+                Holder::Own | Holder::Open => *name == repository,
+                Holder::Group(leaves) => leaves.iter().any(|leaf| leaf == repository),
+            })
+        })
+    }
+
     /// The repository that has a path which this one has not.
     fn published_elsewhere(&self, repository: &str, module: &ModulePath) -> Option<String> {
         let published = self.published.read();

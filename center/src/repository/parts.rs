@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::local::Local;
-use super::{Inner, RepoError, Repository, Upload};
+use super::{Claiming, Inner, RepoError, Repository, Upload};
 
 /// What clients made for Artifactory send beside the zip, in any order.
 #[derive(Debug)]
@@ -45,7 +45,14 @@ struct Info {
 
 impl Repository {
     /// Takes a part that belongs to a module zip, which was or will be published. Returns once it is on disk.
-    pub(crate) async fn attach(&self, module: &ModulePath, version: &Version, part: Part) -> Result<(), RepoError> {
+    pub(crate) async fn attach(
+        &self,
+        module: &ModulePath,
+        version: &Version,
+        part: Part,
+        claiming: Claiming,
+    ) -> Result<(), RepoError> {
+        self.require_claimable(module, claiming)?;
         self.deployment()?.attach(module, version, part).await
     }
 
@@ -57,6 +64,7 @@ impl Repository {
         module: &ModulePath,
         version: &Version,
         part: Brought,
+        claiming: Claiming,
     ) -> Result<bool, RepoError> {
         self.require_in_scope(module)?;
         match (&self.inner, part) {
@@ -68,7 +76,7 @@ impl Repository {
                 local.attach(module, version, Part::Mod(body)).await.map(|()| true)
             }
             (Inner::Local(_), Brought::Zip(upload)) => {
-                self.publish(module, version, upload, None).await.map(|published| published.created)
+                self.publish(module, version, upload, None, claiming).await.map(|published| published.created)
             }
             (Inner::Private(_), _) => Err(RepoError::NotWritable(format!(
                 "repository {:?} is a private one; what it has comes from version control",

@@ -13,7 +13,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::figures::Refusal;
 use super::local::Local;
-use super::{Published, RepoError, Upload};
+use super::{Claiming, Inner, Published, RepoError, Repository, Upload};
 use crate::store::{Decision, Draft, Event, NewBody, Placed, Stored, Tombstone, from_ms, now_ms};
 
 /// What is published, proven and safe on disk but not yet visible.
@@ -24,6 +24,49 @@ struct Candidate {
     h1: String,
     mod_h1: String,
     now_ms: u64,
+}
+
+impl Repository {
+    /// Publishes a module zip. `expected` is what the client said the SHA-256 would be. Returns once everything is on disk.
+    pub(crate) async fn publish(
+        &self,
+        module: &ModulePath,
+        version: &Version,
+        upload: Upload,
+        expected: Option<Digest>,
+        claiming: Claiming,
+    ) -> Result<Published, RepoError> {
+        self.require_in_scope(module)?;
+        let local = self.deployment()?;
+        self.keeper().require_in_scope(module)?;
+        if let Some(owner) = self.owners.keeps_from(&local.name, module) {
+            return Err(RepoError::Blocked(format!("{module} belongs to repository {owner:?}")));
+        }
+        self.require_claimable(module, claiming)?;
+        local.publish(module, version, upload, expected).await
+    }
+
+    /// Fails if a path would become a repository's by being published, and that is not to be. What the operator has named for the
+    /// repository, by `owns` or `include`, may.
+    pub(super) fn require_claimable(&self, module: &ModulePath, claiming: Claiming) -> Result<(), RepoError> {
+        let keeper = self.keeper();
+        let is_named = !keeper.scope.include.is_empty() && keeper.scope.contains(module.as_str());
+        if claiming == Claiming::Allowed || is_named || self.owners.is_claimed_for(&keeper.name, module) {
+            return Ok(());
+        }
+        Err(RepoError::Blocked(format!(
+            "{module} belongs to nobody yet, and a token that is limited to repositories cannot take it for the whole center; \
+             name it in `owns` or `include` of repository {:?}, or publish it once with a token that is not limited",
+            keeper.name
+        )))
+    }
+
+    /// The repository that holds what is published here.
+    fn keeper(&self) -> &Self {
+        let Inner::Virtual(virtual_) = &self.inner else { return self };
+        let name = virtual_.deployment().map(|local| &local.name);
+        virtual_.members.iter().find(|member| Some(&member.name) == name).map_or(self, |member| member)
+    }
 }
 
 impl Local {
@@ -99,7 +142,13 @@ impl Local {
             self.store.renew_manifests(module.as_str()).await?;
         }
         let (sha256, h1) = (candidate.zip.stored.digest, candidate.h1);
-        Ok(Published { created, sha256, h1, time: from_ms(created_ms), repository: self.name.clone() })
+        if !created {
+            // Another replica may have published it.
+            self.store.refresh().await?;
+        }
+        let changes = self.logs.iter().filter_map(|log| Some((log.clone(), self.store.change_log(log).ok()?.head())));
+        let changes = changes.collect();
+        Ok(Published { created, sha256, h1, time: from_ms(created_ms), repository: self.name.clone(), changes })
     }
 
     /// Heals what is lost of a version that was published again with the same bytes. Its `.info`, if none was sent, is that of

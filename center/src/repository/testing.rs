@@ -270,7 +270,7 @@ impl Setup {
         std::fs::write(file.path(), zip).unwrap();
         let path = file.path().to_owned();
         let upload = Upload { path, len: zip.len() as u64, sha256: Digest::of(zip) };
-        to.publish(&module, &version, upload, None).await
+        to.publish(&module, &version, upload, None, Claiming::Allowed).await
     }
 
     pub(super) async fn changes(&self, repository: &str) -> Vec<Change> {

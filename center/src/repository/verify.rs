@@ -41,6 +41,9 @@ pub(crate) enum VerifyError {
     /// The database could not be asked.
     #[error("{0}")]
     Unavailable(String),
+    /// No database that could ever be asked is configured, and without one this is not served.
+    #[error("{0}")]
+    Impossible(String),
 }
 
 /// The seam between remote repositories and the checksum database.
@@ -48,6 +51,11 @@ pub(crate) enum VerifyError {
 pub(crate) trait Verifier: Send + Sync {
     /// Checks one hash of one version.
     async fn check(&self, module: &ModulePath, version: &Version, what: Proof<'_>) -> Result<Verdict, VerifyError>;
+
+    /// Fails where a check of this module can come to nothing else, whatever its bytes are: known before there are any.
+    fn require(&self, _: &ModulePath) -> Result<(), VerifyError> {
+        Ok(())
+    }
 
     /// Whether a check of this version would come to [`Verdict::Unverified`] now: known before there is a hash.
     async fn is_away(&self, module: &ModulePath, version: &Version) -> bool;

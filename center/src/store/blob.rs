@@ -45,6 +45,28 @@ pub(crate) struct BlobRef {
     pub(crate) digest: Digest,
     /// Length in bytes.
     pub(crate) len: u64,
+    /// How often a body of this name was given up before: no removal of an earlier one can reach it ([`super::collect`]).
+    pub(crate) generation: u32,
+}
+
+impl BlobRef {
+    /// Where it lies below the directory or prefix: `ab/ab12…`, and after a removal `ab/ab12….1`.
+    fn name(&self) -> String {
+        let hex = self.digest.hex();
+        let folder = &hex[..2];
+        match self.generation {
+            0 => format!("{folder}/{hex}"),
+            generation => format!("{folder}/{hex}.{generation}"),
+        }
+    }
+
+    /// What lies there; none if that is no body in service.
+    fn of(name: &str, len: u64) -> Option<Self> {
+        let file = name.rsplit('/').next()?;
+        let (hex, generation) = file.split_once('.').unwrap_or((file, "0"));
+        let blob = Self { digest: hex.parse().ok()?, len, generation: generation.parse().ok()? };
+        (blob.name() == name).then_some(blob)
+    }
 }
 
 /// A stored body as metadata refers to it.
@@ -56,6 +78,15 @@ pub(crate) struct Stored {
     pub(crate) len: u64,
     /// When it was stored, or last modified at its source: Unix time in milliseconds.
     pub(crate) modified_ms: u64,
+    /// Which of the bodies of this name it is, where they are objects: see [`BlobRef::generation`].
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub(crate) generation: u32,
+}
+
+/// Whether a body never lay under its name before.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_first(generation: &u32) -> bool {
+    *generation == 0
 }
 
 impl Stored {
@@ -66,7 +97,7 @@ impl Stored {
 
     /// The blob of a body that is not small.
     pub(crate) const fn blob(&self) -> BlobRef {
-        BlobRef { digest: self.digest, len: self.len }
+        BlobRef { digest: self.digest, len: self.len, generation: self.generation }
     }
 }
 
@@ -166,13 +197,13 @@ impl Blobs {
     /// Opens a blob and reads a range of it. Fails at once if the blob is missing or has another length.
     pub(crate) async fn read(&self, blob: &BlobRef, range: Range<u64>) -> Result<BlobStream, StoreError> {
         let Some(files) = &self.files else { return self.read_object(blob, range).await };
-        let missing = || StoreError::Blob(format!("{}: not there with {} bytes", location(&blob.digest), blob.len));
+        let missing = || StoreError::Blob(format!("{}: not there with {} bytes", location(blob), blob.len));
         let file = files.open(blob).await?.ok_or_else(missing)?;
         Ok(Pieces::of(file, range).boxed())
     }
 
     async fn read_object(&self, blob: &BlobRef, range: Range<u64>) -> Result<BlobStream, StoreError> {
-        let location = location(&blob.digest);
+        let location = location(blob);
         if range.is_empty() {
             return Ok(futures_util::stream::empty().boxed());
         }
@@ -181,7 +212,7 @@ impl Blobs {
         if let Some(seen) =
             self.seen.as_ref().filter(|_| found.as_ref().map(|found| found.meta.size).ok() != Some(blob.len))
         {
-            seen.forget(&blob.digest);
+            seen.forget(blob);
         }
         let found = found.map_err(failed)?;
         if found.meta.size != blob.len {
@@ -192,19 +223,19 @@ impl Blobs {
 
     /// Whether the blob is there with its length, as far as is known: where it was a while ago, the object store is not asked again.
     pub(crate) async fn contains(&self, blob: &BlobRef) -> Result<bool, StoreError> {
-        if self.seen.as_ref().is_some_and(|seen| seen.has(&blob.digest, blob.len)) {
+        if self.seen.as_ref().is_some_and(|seen| seen.has(blob)) {
             return Ok(true);
         }
         let is_there = self.is_there(blob).await?;
         if let Some(seen) = self.seen.as_ref().filter(|_| is_there) {
-            seen.note(&blob.digest, blob.len);
+            seen.note(blob);
         }
         Ok(is_there)
     }
 
     /// Whether the blob is there with its length, now.
     pub(super) async fn is_there(&self, blob: &BlobRef) -> Result<bool, StoreError> {
-        match self.objects.head(&location(&blob.digest)).await {
+        match self.objects.head(&location(blob)).await {
             Ok(meta) => Ok(meta.size == blob.len),
             Err(object_store::Error::NotFound { .. }) => Ok(false),
             Err(error) => Err(failed(error)),
@@ -213,12 +244,8 @@ impl Blobs {
 
     /// All blobs, in no particular order.
     pub(super) fn list(&self) -> BoxStream<'static, Result<BlobRef, StoreError>> {
-        let blob = |meta: object_store::ObjectMeta| {
-            let digest = meta.location.filename().and_then(|name| name.parse().ok());
-            // What lies elsewhere was set aside.
-            let digest = digest.filter(|digest| meta.location == location(digest))?;
-            Some(Ok(BlobRef { digest, len: meta.size }))
-        };
+        // What lies elsewhere was set aside.
+        let blob = |meta: object_store::ObjectMeta| BlobRef::of(meta.location.as_ref(), meta.size).map(Ok);
         let listed = self.objects.list(None);
         listed
             .filter_map(move |meta| std::future::ready(meta.map_or_else(|error| Some(Err(failed(error))), blob)))
@@ -226,30 +253,29 @@ impl Blobs {
     }
 
     /// Removes a blob. That it is not there is no error.
-    pub(super) async fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
+    pub(super) async fn remove(&self, blob: &BlobRef) -> Result<(), StoreError> {
         if let Some(seen) = &self.seen {
-            seen.forget(digest);
+            seen.forget(blob);
         }
-        match self.objects.delete(&location(digest)).await {
+        match self.objects.delete(&location(blob)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(failed(error)),
         }
     }
 
     /// Takes a damaged blob out of service, for whoever wants to look at it.
-    pub(super) async fn set_aside(&self, digest: &Digest) -> Result<(), StoreError> {
-        let aside = ObjectPath::from(format!("damaged/{}", digest.hex()));
-        self.objects.copy(&location(digest), &aside).await.map_err(failed)?;
-        self.remove(digest).await
+    pub(super) async fn set_aside(&self, blob: &BlobRef) -> Result<(), StoreError> {
+        let aside = ObjectPath::from(format!("damaged/{}", blob.digest.hex()));
+        self.objects.copy(&location(blob), &aside).await.map_err(failed)?;
+        self.remove(blob).await
     }
 
     /// Writes a body unless it is there. When this returns it is on disk, its directory too.
-    async fn put(&self, body: &NewBody, digest: &Digest) -> Result<(), StoreError> {
-        let blob = BlobRef { digest: *digest, len: body.len() };
-        if self.is_there(&blob).await? {
+    pub(super) async fn put(&self, body: &NewBody, blob: &BlobRef) -> Result<(), StoreError> {
+        if self.is_there(blob).await? {
             return Ok(());
         }
-        let location = location(digest);
+        let location = location(blob);
         match body {
             NewBody::Memory(bytes) => {
                 self.objects.put(&location, bytes.clone().into()).await.map_err(failed)?;
@@ -281,10 +307,10 @@ impl Blobs {
 impl Store {
     /// Brings a body to safety before the commit that refers to it.
     pub(crate) async fn place(&self, body: NewBody, modified_ms: u64) -> Result<Placed, StoreError> {
-        let stored = Stored { digest: body.digest(), len: body.len(), modified_ms };
+        let mut stored = Stored { digest: body.digest(), len: body.len(), modified_ms, generation: 0 };
         if !stored.is_small() {
-            self.acquit(&stored.digest).await?;
-            self.blobs().put(&body, &stored.digest).await?;
+            stored.generation = self.acquit(&stored.digest).await?;
+            self.blobs().put(&body, &stored.blob()).await?;
             return Ok(Placed { stored, small: None });
         }
         let bytes = match body {
@@ -352,9 +378,8 @@ async fn copy_into(file: &mut tokio::fs::File, upload: &mut WriteMultipart) -> R
     }
 }
 
-fn location(digest: &Digest) -> ObjectPath {
-    let hex = digest.hex();
-    ObjectPath::from(format!("{}/{hex}", &hex[..2]))
+fn location(blob: &BlobRef) -> ObjectPath {
+    ObjectPath::from(blob.name())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "`map_err` hands it over")]

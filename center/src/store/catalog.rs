@@ -289,7 +289,7 @@ mod tests {
         let subject = Subject { repository, logs: &[], module };
         let decide = |draft: &mut Draft| {
             let digest = shared::digest::Digest::of(b"x");
-            draft.record.zip = Some(Stored { digest, len: 1, modified_ms: 1 });
+            draft.record.zip = Some(Stored { digest, len: 1, modified_ms: 1, generation: 0 });
             draft.record.tombstone = removed.then_some(Tombstone { at_ms: 1 });
             Ok::<_, StoreError>(Decision::Write)
         };

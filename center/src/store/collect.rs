@@ -6,11 +6,13 @@
 //! longer than any commit takes from placing to the end.
 //!
 //! ```text
-//! nothing refers to it ─▶ condemned ── a grace period later, still nothing ─▶ doomed ─▶ removed
-//!                             └─ placed or referred to ─▶ acquitted
+//! nothing refers to it ─▶ condemned ── a grace period later, still nothing ─▶ given up: the next one is of another generation
+//!                             └─ placed or referred to ─▶ acquitted                  └─▶ its object is removed, sooner or later
 //! ```
-//! What is doomed can be neither placed nor referred to until it is gone: its removal may reach the object store at any time, also
-//! after the collection was killed. The next collection finishes it.
+//! A removal may reach the object store at any time: after the collector was stopped for an hour, after another one took over. So an
+//! object is never removed by a name that anybody may use again. The transaction that gives a body up counts its generation up, which
+//! is a part of the object's name: who placed it before cannot refer to it any more, and whoever places it from then on writes another
+//! object. What a killed collection left is of a past generation, and goes with the next one.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -23,12 +25,7 @@ use shared::digest::Digest;
 use super::change_log::encode;
 use super::engine::{Batch, Place};
 use super::metadata::decode;
-use super::{Store, StoreError, family, now_ms};
-
-/// How long is waited for a body to be gone that is being removed just now.
-const REMOVAL: Duration = Duration::from_secs(20);
-/// How often is looked.
-const POLL: Duration = Duration::from_millis(50);
+use super::{BlobRef, Placed, Store, StoreError, family, now_ms};
 
 /// What a collection found and did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -43,28 +40,51 @@ pub(crate) struct Collected {
     pub(crate) removed_bytes: u64,
 }
 
-/// Why a body will go.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+/// What was decided about a body.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Sentence {
-    /// Since when: Unix time in milliseconds.
-    since_ms: u64,
-    /// Whether it is being removed: too late for an acquittal.
-    doomed: bool,
+    /// Since when it is condemned, if it is: Unix time in milliseconds.
+    since_ms: Option<u64>,
+    /// How often it was given up as an object.
+    #[serde(default)]
+    generation: u32,
 }
 
 impl Sentence {
-    /// Whether a collection that began at a time may carry it out. A removal that was begun is finished whatever the grace period.
+    fn read(place: &Place, value: Option<&Bytes>) -> Result<Self, StoreError> {
+        value.map_or_else(|| Ok(Self::default()), |value| decode(&place.1, value))
+    }
+
+    /// Whether it was passed before a collection that began at a time.
+    fn is_older(self, began_ms: u64) -> bool {
+        self.since_ms.is_some_and(|since_ms| since_ms <= began_ms)
+    }
+
+    /// Whether a collection that began at a time may carry it out.
     fn is_due(self, began_ms: u64, grace_ms: u64) -> bool {
-        let is_over = now_ms().saturating_sub(self.since_ms) >= grace_ms;
-        self.since_ms <= began_ms && (self.doomed || is_over)
+        self.is_older(began_ms) && now_ms().saturating_sub(self.since_ms.unwrap_or(0)) >= grace_ms
+    }
+
+    /// Writes into a batch that the body is not condemned.
+    fn acquit(self, place: &Place, batch: &mut Batch) {
+        match self.generation {
+            0 => batch.deletes.push(place.clone()),
+            _ => batch.puts.push((place.clone(), encode(&Self { since_ms: None, ..self }).into())),
+        }
     }
 }
 
-/// What of a body was found without a reference.
+/// A body that is kept.
 struct Candidate {
     digest: Digest,
-    /// Its length, if it is an object.
-    object_bytes: Option<u64>,
+    /// None if it is a value among the metadata.
+    object: Option<BlobRef>,
+}
+
+impl Candidate {
+    fn bytes(&self) -> u64 {
+        self.object.map_or(0, |blob| blob.len)
+    }
 }
 
 impl Store {
@@ -83,31 +103,30 @@ impl Store {
         self.acquit_all(&referenced, dry_run).await?;
         let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
         for candidate in candidates {
-            if referenced.contains(candidate.digest.as_bytes()) {
-                continue;
-            }
             let place = sentence_of(&candidate.digest);
-            let sentence = self.inner.engine.get(place.0, &place.1).await?;
-            let sentence: Option<Sentence> = sentence.map(|value| decode(&place.1, &value)).transpose()?;
-            match sentence {
-                Some(sentence) if sentence.is_due(began_ms, grace_ms) => {
-                    if dry_run || self.execute(&candidate, began_ms).await? {
-                        collected.removed += 1;
-                        collected.removed_bytes += candidate.object_bytes.unwrap_or(0);
-                    }
+            let value = self.inner.engine.get(place.0, &place.1).await?;
+            let sentence = Sentence::read(&place, value.as_ref())?;
+            let is_past = candidate.object.filter(|blob| blob.generation < sentence.generation);
+            let is_removed = if let Some(blob) = is_past {
+                if !dry_run {
+                    self.blobs().remove(&blob).await?;
                 }
-                Some(_) => collected.condemned += 1,
-                None => {
-                    collected.condemned += 1;
-                    if !dry_run {
-                        let sentence = Sentence { since_ms: now_ms(), doomed: false };
-                        self.inner.engine.put(place.0, &place.1, encode(&sentence).into(), false).await?;
-                    }
+                true
+            } else if referenced.contains(candidate.digest.as_bytes()) {
+                continue;
+            } else if sentence.is_due(began_ms, grace_ms) {
+                dry_run || self.give_up(&candidate, began_ms).await?
+            } else {
+                collected.condemned += 1;
+                if !dry_run && sentence.since_ms.is_none() {
+                    self.condemn(&candidate.digest, sentence).await?;
                 }
+                false
+            };
+            if is_removed {
+                collected.removed += 1;
+                collected.removed_bytes += candidate.bytes();
             }
-        }
-        if !dry_run {
-            self.finish_removals(&referenced, began_ms).await?;
         }
         Ok(collected)
     }
@@ -116,12 +135,12 @@ impl Store {
     async fn bodies(&self) -> Result<Vec<Candidate>, StoreError> {
         let objects = self.blobs().list().try_collect::<Vec<_>>().await?;
         let mut bodies: Vec<Candidate> =
-            objects.into_iter().map(|blob| Candidate { digest: blob.digest, object_bytes: Some(blob.len) }).collect();
-        self.each_key(family::SMALL, |digest| bodies.push(Candidate { digest, object_bytes: None })).await?;
+            objects.into_iter().map(|blob| Candidate { digest: blob.digest, object: Some(blob) }).collect();
+        self.each_key(family::SMALL, |digest| bodies.push(Candidate { digest, object: None })).await?;
         Ok(bodies)
     }
 
-    /// Ends the sentences of what is referred to. Nobody could refer to what was doomed already: there is no removal to wait for.
+    /// Ends the sentences of what is referred to.
     async fn acquit_all(&self, referenced: &HashSet<[u8; 32]>, dry_run: bool) -> Result<(), StoreError> {
         let mut wrongly = Vec::new();
         self.each_key(family::CONDEMNED, |digest| {
@@ -131,81 +150,62 @@ impl Store {
         })
         .await?;
         for digest in wrongly.iter().filter(|_| !dry_run) {
-            let place = sentence_of(digest);
-            self.inner.engine.commit(std::slice::from_ref(&place), None, &mut |_| Ok(Some(ended(&place)))).await?;
+            self.acquit(digest).await?;
         }
         Ok(())
     }
 
-    /// Finishes the removals that a killed collection began: of bodies that are gone already only the sentence is left, and it
-    /// would keep them away for ever.
-    async fn finish_removals(&self, referenced: &HashSet<[u8; 32]>, began_ms: u64) -> Result<(), StoreError> {
-        let mut unfinished = Vec::new();
-        self.pages(family::CONDEMNED, &[], |key, value| {
-            let sentence: Sentence = decode(key, value)?;
-            let digest = digest_of(key)?;
-            if sentence.doomed && sentence.since_ms <= began_ms && !referenced.contains(digest.as_bytes()) {
-                unfinished.push(digest);
-            }
-            Ok(())
-        })
-        .await?;
-        for digest in unfinished {
-            // Only objects are doomed first and removed then.
-            self.execute(&Candidate { digest, object_bytes: Some(0) }, began_ms).await?;
-        }
-        Ok(())
+    /// Condemns a body about which nothing else was decided since.
+    async fn condemn(&self, digest: &Digest, known: Sentence) -> Result<(), StoreError> {
+        let place = sentence_of(digest);
+        let mut condemn = |found: Vec<Option<Bytes>>| {
+            let is_known = Sentence::read(&place, found.first().and_then(Option::as_ref))? == known;
+            let sentence = Sentence { since_ms: Some(now_ms()), ..known };
+            let puts = vec![(place.clone(), encode(&sentence).into())];
+            Ok(is_known.then(|| Batch { puts, ..Batch::default() }))
+        };
+        self.inner.engine.commit(std::slice::from_ref(&place), None, &mut condemn).await
     }
 
     /// Removes a body, unless it was acquitted meanwhile, be it condemned anew since.
-    async fn execute(&self, candidate: &Candidate, began_ms: u64) -> Result<bool, StoreError> {
+    async fn give_up(&self, candidate: &Candidate, began_ms: u64) -> Result<bool, StoreError> {
         let place = sentence_of(&candidate.digest);
-        let mut is_doomed = false;
-        let mut doom = |found: Vec<Option<Bytes>>| {
-            is_doomed = false;
-            let Some(value) = found.into_iter().next().flatten() else { return Ok(None) };
-            let passed: Sentence = decode(&place.1, &value)?;
-            if passed.since_ms > began_ms {
-                return Ok(None);
-            }
-            let sentence = Sentence { doomed: true, ..passed };
-            is_doomed = true;
+        let mut is_given_up = false;
+        let mut give_up = |found: Vec<Option<Bytes>>| {
+            let passed = Sentence::read(&place, found.first().and_then(Option::as_ref))?;
+            is_given_up = passed.is_older(began_ms);
             let mut batch = Batch { sync: true, ..Batch::default() };
-            if candidate.object_bytes.is_some() {
-                batch.puts.push((place.clone(), encode(&sentence).into()));
+            if let Some(blob) = &candidate.object {
+                let next = Sentence { since_ms: None, generation: passed.generation.max(blob.generation) + 1 };
+                batch.puts.push((place.clone(), encode(&next).into()));
             } else {
                 batch.deletes.extend([place.clone(), (family::SMALL, candidate.digest.hex().into_bytes())]);
             }
-            Ok(Some(batch))
+            Ok(is_given_up.then_some(batch))
         };
-        self.inner.engine.commit(std::slice::from_ref(&place), None, &mut doom).await?;
-        if is_doomed && candidate.object_bytes.is_some() {
-            self.blobs().remove(&candidate.digest).await?;
-            self.inner.engine.commit(std::slice::from_ref(&place), None, &mut |_| Ok(Some(ended(&place)))).await?;
+        self.inner.engine.commit(std::slice::from_ref(&place), None, &mut give_up).await?;
+        if let Some(blob) = candidate.object.filter(|_| is_given_up) {
+            self.blobs().remove(&blob).await?;
         }
-        Ok(is_doomed)
+        Ok(is_given_up)
     }
 
-    /// Sees to it that a body which is about to be placed is not removed under our hands. Fails if it is still being removed after
-    /// a while: the removal may yet arrive, whatever became of whoever asked for it.
-    pub(super) async fn acquit(&self, digest: &Digest) -> Result<(), StoreError> {
+    /// Sees to it that a body which is about to be placed is not condemned; the generation of which it is to be.
+    pub(super) async fn acquit(&self, digest: &Digest) -> Result<u32, StoreError> {
         let place = sentence_of(digest);
-        let patience = std::time::Instant::now();
-        while self.inner.engine.get(place.0, &place.1).await?.is_some() {
-            let is_late = patience.elapsed() > REMOVAL;
-            let mut acquit = |found: Vec<Option<Bytes>>| {
-                let Some(value) = found.into_iter().next().flatten() else { return Ok(None) };
-                let sentence: Sentence = decode(&place.1, &value)?;
-                match (sentence.doomed, is_late) {
-                    (false, _) => Ok(Some(ended(&place))),
-                    (true, false) => Ok(None),
-                    (true, true) => Err(being_removed()),
-                }
-            };
-            self.inner.engine.commit(std::slice::from_ref(&place), None, &mut acquit).await?;
-            tokio::time::sleep(POLL).await;
+        if self.inner.engine.get(place.0, &place.1).await?.is_none() {
+            return Ok(0);
         }
-        Ok(())
+        let mut generation = 0;
+        let mut acquit = |found: Vec<Option<Bytes>>| {
+            let sentence = Sentence::read(&place, found.first().and_then(Option::as_ref))?;
+            generation = sentence.generation;
+            let mut batch = Batch { sync: true, ..Batch::default() };
+            sentence.acquit(&place, &mut batch);
+            Ok(sentence.since_ms.is_some().then_some(batch))
+        };
+        self.inner.engine.commit(std::slice::from_ref(&place), None, &mut acquit).await?;
+        Ok(generation)
     }
 
     async fn each_key(&self, family: &'static str, mut visit: impl FnMut(Digest) + Send) -> Result<(), StoreError> {
@@ -222,21 +222,24 @@ pub(super) fn sentence_of(digest: &Digest) -> Place {
     (family::CONDEMNED, digest.hex().into_bytes())
 }
 
-/// Refuses what relies on a body that is being removed, given its sentence.
-pub(super) fn refuse_doomed(place: &Place, value: &[u8]) -> Result<(), StoreError> {
-    let sentence: Sentence = decode(&place.1, value)?;
-    if sentence.doomed { Err(being_removed()) } else { Ok(()) }
-}
-
-fn being_removed() -> StoreError {
-    StoreError::Blob("it is being removed; try again".to_owned())
+/// What a commit writes that refers to bodies, given what was found where their sentences stand: that they are not condemned. It may
+/// not refer to an object that was given up since it was placed.
+pub(super) fn acquittals(bodies: &[Placed], found: &[Option<Bytes>]) -> Result<Batch, StoreError> {
+    let mut batch = Batch::default();
+    for (body, value) in bodies.iter().zip(found) {
+        let place = sentence_of(&body.stored.digest);
+        let sentence = Sentence::read(&place, value.as_ref())?;
+        if !body.stored.is_small() && body.stored.generation != sentence.generation {
+            return Err(StoreError::Blob("it was removed meanwhile; try again".to_owned()));
+        }
+        if sentence.since_ms.is_some() {
+            sentence.acquit(&place, &mut batch);
+        }
+    }
+    Ok(batch)
 }
 
 fn digest_of(key: &[u8]) -> Result<Digest, StoreError> {
     let digest = std::str::from_utf8(key).ok().and_then(|hex| hex.parse().ok());
     digest.ok_or_else(|| StoreError::foreign_key(key))
-}
-
-fn ended(place: &Place) -> Batch {
-    Batch { deletes: vec![place.clone()], sync: true, ..Batch::default() }
 }

@@ -10,7 +10,7 @@ use shared::digest::Digest;
 
 use super::blob::Placed;
 use super::change_log::{encode, now_ms};
-use super::collect::{refuse_doomed, sentence_of};
+use super::collect::{acquittals, sentence_of};
 use super::engine::{Batch, Place};
 use super::lease::fence;
 use super::manifest::{self, generation_of};
@@ -93,7 +93,7 @@ impl Store {
         let (mut refusal, mut told) = (None, false);
         let mut attempt = |found: Vec<Option<Bytes>>| {
             refusal = None;
-            let sentenced = acquitted(&reads[3..], &found[3..])?;
+            let acquitted = acquittals(bodies, &found[3..])?;
             let [record, identity, generation] = take(found);
             let before: VersionRecord = read(&record_at, record)?;
             let mut draft =
@@ -106,8 +106,7 @@ impl Store {
                     return Ok(None);
                 }
             }
-            let mut batch = batch_of(subject, bodies, draft.events);
-            batch.deletes = sentenced;
+            let mut batch = batch_of(subject, bodies, draft.events, acquitted);
             let of = (repository, module, version);
             manifest::note(&mut batch, of, (&before, &draft.record), generation.as_ref());
             batch.puts.push((record_at.clone(), encode(&draft.record).into()));
@@ -137,18 +136,18 @@ impl Store {
         mut effects: impl FnMut(Option<&MutableRecord>) -> MutableEffects + Send,
     ) -> Result<(), StoreError> {
         let record_at = (family::MUTABLES, keys::mutable(subject.repository, subject.module, name));
+        let bodies = body.map_or(&[] as &[Placed], std::slice::from_ref);
         let mut reads = vec![record_at.clone()];
-        reads.extend(body.map(|body| sentence_of(&body.stored.digest)));
+        reads.extend(bodies.iter().map(|body| sentence_of(&body.stored.digest)));
         let mut told = false;
         let mut attempt = |found: Vec<Option<Bytes>>| {
-            let sentenced = acquitted(&reads[1..], &found[1..])?;
+            let acquitted = acquittals(bodies, &found[1..])?;
             let [before] = take(found);
             let before = before.map(|value| decode(&record_at.1, &value)).transpose()?;
             let effects = effects(before.as_ref());
             // A mutable answer that is lost is asked for again; a change record that was shown may never be.
             told = !effects.events.is_empty();
-            let mut batch = batch_of(subject, body.map_or(&[], std::slice::from_ref), effects.events);
-            batch.deletes = sentenced;
+            let mut batch = batch_of(subject, bodies, effects.events, acquitted);
             let absent = |name: &String| keys::mutable(subject.repository, subject.module, name);
             batch.deletes.extend(effects.present.iter().map(|name| (family::MUTABLES, absent(name))));
             batch.puts.push((record_at.clone(), encode(record).into()));
@@ -163,12 +162,6 @@ impl Store {
     }
 }
 
-/// The sentences that a commit ends, because it refers to what they condemn. It may not refer to what is being removed.
-fn acquitted(reads: &[Place], found: &[Option<Bytes>]) -> Result<Vec<Place>, StoreError> {
-    let sentenced = reads.iter().zip(found).filter_map(|(place, sentence)| Some((place, sentence.as_ref()?)));
-    sentenced.map(|(place, sentence)| refuse_doomed(place, sentence).map(|()| place.clone())).collect()
-}
-
 /// What was found at the places that were read, as many as were asked for.
 fn take<const N: usize>(found: Vec<Option<Bytes>>) -> [Option<Bytes>; N] {
     let mut found = found.into_iter();
@@ -179,14 +172,16 @@ fn read<T: DeserializeOwned + Default>(place: &Place, value: Option<Bytes>) -> R
     value.map_or_else(|| Ok(T::default()), |value| decode(&place.1, &value))
 }
 
-fn batch_of(subject: Subject<'_>, bodies: &[Placed], events: Vec<Event>) -> Batch {
+/// What a commit writes besides its records.
+fn batch_of(subject: Subject<'_>, bodies: &[Placed], events: Vec<Event>, acquitted: Batch) -> Batch {
     let small = bodies.iter().filter_map(|body| {
         let bytes = body.small.clone()?;
         Some(((family::SMALL, body.stored.digest.hex().into_bytes()), bytes))
     });
     let changes: Vec<Change> = events.into_iter().map(|event| to_change(subject, event)).collect();
     let logs = if changes.is_empty() { Vec::new() } else { subject.logs.to_vec() };
-    Batch { puts: small.collect(), changes, logs, ..Batch::default() }
+    let puts = acquitted.puts.into_iter().chain(small).collect();
+    Batch { puts, logs, changes, ..acquitted }
 }
 
 fn to_change(subject: Subject<'_>, event: Event) -> Change {

@@ -6,6 +6,7 @@
 mod bodies;
 mod collection;
 mod commits;
+mod moving;
 mod replicas;
 mod scale;
 

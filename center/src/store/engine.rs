@@ -52,6 +52,15 @@ pub(super) struct Fence {
     token: i64,
 }
 
+/// Who else may use the database while it is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// The other replicas, where the engine knows of such.
+    Shared,
+    /// Nobody.
+    Alone,
+}
+
 /// Keeps the metadata.
 #[async_trait]
 pub(super) trait Engine: Send + Sync {
@@ -80,6 +89,20 @@ pub(super) trait Engine: Send + Sync {
 
     /// The records of a log with numbers from `first` to `last`, in their order, at most `limit`.
     async fn changes(&self, repository: &str, first: u64, last: u64, limit: usize) -> Result<Vec<Change>, StoreError>;
+
+    /// Every log with its committed head, also those that are not open.
+    async fn logs(&self) -> Result<Vec<(String, LogHead)>, StoreError>;
+
+    /// Adds records to a log that bear their numbers already, and sets its head. For a store that nobody else has open.
+    async fn copy_log(&self, repository: &str, head: LogHead, changes: &[Change]) -> Result<(), StoreError>;
+
+    /// Removes a log and its records. For a store that nobody else has open.
+    async fn drop_log(&self, repository: &str) -> Result<(), StoreError>;
+
+    /// Fails if somebody else may have used what was opened for one alone.
+    async fn still_alone(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Removes the records of a log that are both beyond the newest `kept` and older than `before_s` (Unix seconds).
     async fn trim(&self, repository: &str, kept: u64, before_s: u64) -> Result<(), StoreError>;

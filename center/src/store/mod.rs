@@ -19,6 +19,7 @@ mod keys;
 mod lease;
 mod manifest;
 mod metadata;
+mod moving;
 mod properties;
 mod recent;
 mod settings;
@@ -41,10 +42,13 @@ use self::change_log::Logs;
 pub(crate) use self::change_log::{ChangeLog, ReadError, from_ms, now_ms, to_ms};
 pub(crate) use self::collect::Collected;
 pub(crate) use self::commit::{Decision, Draft, Event, MutableEffects, Subject};
-use self::engine::{Engine, Postgres, Rocks};
+use self::engine::{Claim, Engine, Postgres, Rocks};
 use self::handover::DirectoryLock;
 pub(crate) use self::manifest::{Manifest, View};
 pub(crate) use self::metadata::{MutableOutcome, MutableRecord, Tombstone, VersionRecord};
+#[cfg(test)]
+pub(crate) use self::moving::Moved;
+pub(crate) use self::moving::{Stage, move_store};
 pub(crate) use self::properties::Properties;
 pub(crate) use self::settings::StorageSettings;
 use self::trim::Turns;
@@ -220,22 +224,27 @@ impl Store {
 
     /// Opens the store, creating what is missing, and removes what interrupted fills left.
     pub(crate) async fn connect(config: &StoreConfig, settings: &StorageSettings) -> Result<Self, StoreError> {
+        let store = Self::attach(config, settings, Claim::Shared).await?;
+        store.refuse_moving().await?;
+        // Only what several may have open says who does it.
+        store.alone("index of manifests", store.index_once()).await??;
+        Ok(store)
+    }
+
+    /// Opens the store as it stands.
+    async fn attach(config: &StoreConfig, settings: &StorageSettings, claim: Claim) -> Result<Self, StoreError> {
         let logs = Arc::<Logs>::default();
         if !settings.is_shared() {
             let engine = Self::open_embedded(config, &logs)?;
-            let store = Self::build(config, settings, engine, logs, None)?;
-            store.index_once().await?;
-            return Ok(store);
+            return Self::build(config, settings, engine, logs, None);
         }
         make_directory(&config.data_dir)?;
         let lock = DirectoryLock::take(&config.data_dir).await?;
         if settings.blobs.url.is_empty() {
             tracing::warn!("storage.blobs.url is not set: another center on this database would not find the bodies");
         }
-        let engine = Postgres::open(&settings.address()?, Arc::clone(&logs)).await?;
-        let store = Self::build(config, settings, Box::new(engine), logs, Some(lock))?;
-        store.alone("index of manifests", store.index_once()).await??;
-        Ok(store)
+        let engine = Postgres::open(&settings.address()?, Arc::clone(&logs), claim).await?;
+        Self::build(config, settings, Box::new(engine), logs, Some(lock))
     }
 
     fn open_embedded(config: &StoreConfig, logs: &Arc<Logs>) -> Result<Box<dyn Engine>, StoreError> {

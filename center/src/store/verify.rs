@@ -79,7 +79,7 @@ impl Store {
         }
         match damaged.damage {
             Damage::Missing => Ok(()),
-            Damage::Corrupt => self.blobs().set_aside(&damaged.stored.digest).await,
+            Damage::Corrupt => self.blobs().set_aside(&damaged.stored.blob()).await,
         }
     }
 

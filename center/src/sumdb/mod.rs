@@ -204,7 +204,8 @@ impl Sumdb {
     fn database_for(&self, module: &ModulePath) -> Result<Option<&Database>, VerifyError> {
         // A toolchain is run by whoever downloads it; the `go` command too verifies it whatever GONOSUMDB says.
         if module.as_str() == TOOLCHAIN {
-            let missing = || VerifyError::Unavailable("no checksum database with a key is configured".to_owned());
+            let why = "is served only if a checksum database proves it, and none with a known key is configured";
+            let missing = || VerifyError::Impossible(format!("{TOOLCHAIN} {why} (sumdb.names)"));
             return self.verifying.as_ref().ok_or_else(missing).map(Some);
         }
         let is_covered = self.policy.verify && !self.policy.exempt.matches(module.as_str());
@@ -222,6 +223,10 @@ fn lookup_of(module: &ModulePath, version: &Version) -> String {
 
 #[async_trait]
 impl Verifier for Sumdb {
+    fn require(&self, module: &ModulePath) -> Result<(), VerifyError> {
+        self.database_for(module).map(drop)
+    }
+
     async fn check(&self, module: &ModulePath, version: &Version, what: Proof<'_>) -> Result<Verdict, VerifyError> {
         let Some(database) = self.database_for(module)? else { return Ok(Verdict::NotCovered) };
         let (stated, hash) = match what {

@@ -69,6 +69,13 @@ pub(crate) struct Fetched {
     pub(crate) held: bool,
 }
 
+/// Whether what another replica may have kept meanwhile is as good as what is fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Held {
+    Counts,
+    IsWrong,
+}
+
 type Outcome = Result<Bytes, OriginError>;
 type Flight = BoxFuture<'static, Outcome>;
 
@@ -108,7 +115,7 @@ impl Origin {
         if let Some(outcome) = self.remembered(path) {
             return outcome.map(|body| Fetched { body, held: true });
         }
-        match self.join(path).await {
+        match self.join(path, Held::Counts).await {
             Ok(body) => Ok(Fetched { body, held: false }),
             Err(error @ (OriginError::Unavailable { .. } | OriginError::Timeout(_))) if path == "latest" => {
                 let body = self.last_head().await?.ok_or(error)?;
@@ -129,7 +136,7 @@ impl Origin {
 
     /// The bytes as the upstream has them now, for when the held ones turned out wrong. Replaces those.
     pub(crate) async fn get_anew(self: &Arc<Self>, path: &str) -> Result<Fetched, OriginError> {
-        let body = self.join(path).await?;
+        let body = self.join(path, Held::IsWrong).await?;
         Ok(Fetched { body, held: false })
     }
 
@@ -174,8 +181,8 @@ impl Origin {
         }
     }
 
-    /// Joins the running fetch of this path or begins one; any waiter drives it, so it outlives whoever began it.
-    fn join(self: &Arc<Self>, path: &str) -> Shared<Flight> {
+    /// Joins the running fetch of this path or begins one, which outlives whoever began it.
+    fn join(self: &Arc<Self>, path: &str, held: Held) -> Shared<Flight> {
         let mut flights = self.flights.lock();
         if let Some(running) = flights.get(path).and_then(WeakShared::upgrade) {
             return running;
@@ -184,18 +191,38 @@ impl Origin {
             flights.retain(|_, flight| flight.upgrade().is_some());
         }
         let (origin, owned_path) = (Arc::clone(self), path.to_owned());
-        let flight = async move {
-            let outcome = origin.fetch(&owned_path).await;
-            origin.keep(&owned_path, &outcome).await;
+        // A task of its own: clients that leave must not leave a lease behind.
+        let task = tokio::spawn(async move {
+            let outcome = match held {
+                Held::Counts if is_permanent(&owned_path) => origin.fetch_alone(&owned_path).await,
+                Held::Counts | Held::IsWrong => origin.fetch_and_keep(&owned_path).await,
+            };
             origin.flights.lock().remove(&owned_path);
             outcome
-        }
-        .boxed()
-        .shared();
+        });
+        let flight = task.map(|ended| ended.unwrap_or_else(|error| Err(storage_failed(&error)))).boxed().shared();
         if let Some(weak) = flight.downgrade() {
             flights.insert(path.to_owned(), weak);
         }
         flight
+    }
+
+    /// Fetches what no other replica fetches at the same time, unless one just did.
+    async fn fetch_alone(&self, path: &str) -> Outcome {
+        let fetch = async {
+            match self.held(path).await? {
+                Some(body) => Ok(body),
+                None => self.fetch_and_keep(path).await,
+            }
+        };
+        let what = format!("checksum database {}", self.key(path));
+        self.store.alone(&what, fetch).await.map_err(|error| storage_failed(&error))?
+    }
+
+    async fn fetch_and_keep(&self, path: &str) -> Outcome {
+        let outcome = self.fetch(path).await;
+        self.keep(path, &outcome).await;
+        outcome
     }
 
     async fn keep(&self, path: &str, outcome: &Outcome) {

@@ -1,6 +1,7 @@
 //! A host of version control inside the test: git over https with a test authority and credentials (`git http-backend`), the
-//! pages by which `go` discovers repositories, and a real sshd beside it ([`Sshd`]).
+//! pages by which `go` discovers repositories; a real sshd ([`Sshd`]) and a real Apache ([`Apache`]) beside it.
 
+mod apache;
 mod backend;
 mod repository;
 mod sshd;
@@ -25,6 +26,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+pub use self::apache::{Apache, REALM, USER};
 pub use self::repository::{GitRepository, command};
 pub use self::sshd::Sshd;
 use crate::Authority;

@@ -7,6 +7,7 @@ mod confusion;
 mod desk;
 mod handover;
 mod lying;
+mod moving;
 mod private;
 mod publish;
 mod reloading;

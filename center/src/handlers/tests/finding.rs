@@ -1,6 +1,6 @@
 //! The catalog, search, versions, dependents, the index, properties, and what an administrator looks at.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -34,15 +34,11 @@ impl Center {
     }
 
     async fn until(&self, path: &str, holds: impl Fn(&Answer) -> bool) -> Answer {
-        let begun = Instant::now();
-        loop {
+        modtier_tests::until_some(path, Duration::from_secs(20), async || {
             let answer = self.get_with(path, &[("authorization", &self.admin)]).await;
-            if holds(&answer) {
-                return answer;
-            }
-            assert!(begun.elapsed() < Duration::from_secs(20), "{path}: {}", answer.text());
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+            holds(&answer).then_some(answer)
+        })
+        .await
     }
 }
 

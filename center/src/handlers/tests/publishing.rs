@@ -190,3 +190,25 @@ async fn an_owned_path_is_asked_of_nobody() {
     }
     assert_eq!(upstream.asked_at_all(), Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn of_a_module_whose_versions_were_all_removed_the_latest_is_gone() {
+    let upstream = Upstream::new().await;
+    let center = Center::with(|config| super::set_upstream(config, &upstream.url)).await;
+    for version in ["v1.0.0", "v1.1.0"] {
+        assert_eq!(center.publish("a.test/b", version).await.status, StatusCode::CREATED);
+        let removed = center.write(Method::DELETE, &format!("/api/go/golang-local/a.test/b/@v/{version}")).await;
+        assert_eq!(removed.status, StatusCode::NO_CONTENT);
+    }
+    for repository in ["golang-local", "golang-virtual"] {
+        let base = format!("/api/go/{repository}/a.test/b");
+        for path in ["@latest", "@v/v1.0.0.info", "@v/v1.1.0.zip"] {
+            let answer = center.get(&format!("{base}/{path}")).await;
+            assert_eq!(answer.status, StatusCode::GONE, "{base}/{path}: {}", answer.text());
+        }
+        let list = center.get(&format!("{base}/@v/list")).await;
+        assert_eq!((list.status, list.text()), (StatusCode::OK, ""));
+        assert_eq!(center.get(&format!("{base}/@v/main.info")).await.status, StatusCode::NOT_FOUND);
+    }
+    assert_eq!(upstream.asked_at_all(), Vec::<String>::new());
+}

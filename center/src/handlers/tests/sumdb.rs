@@ -236,3 +236,53 @@ async fn a_public_module_is_served_only_with_the_databases_hash() {
         answer.status
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_centers_on_one_database_ask_once() {
+    let database = modtier_tests::PostgresServer::start().await;
+    let (base, served) = serve(Log::of(300, ""), signing_key(1)).await;
+    let center = async || {
+        let replica = Center::with(|config| {
+            config.storage.metadata = database.url();
+            config.storage.blobs.url = "memory:".to_owned();
+            config.sumdb.names = vec![public_key_text(NAME, &signing_key(1))];
+            config.sumdb.upstreams.insert(NAME.to_owned(), base.clone());
+        });
+        replica.await
+    };
+    let centers = [center().await, center().await];
+    let lookups = (0..20).map(|number| format!("lookup/m.test/m{number}@v1.0.0"));
+    let paths: Vec<String> = lookups.chain(["tile/8/0/000".to_owned()]).collect();
+    let asking = paths.iter().flat_map(|path| centers.iter().map(move |center| (center, path)));
+    let asking = asking.map(|(center, path)| async move {
+        let answer = center.get(&format!("{BASE}/{NAME}/{path}")).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}");
+        answer.body
+    });
+    let bodies = futures_util::future::join_all(asking).await;
+    for (path, both) in paths.iter().zip(bodies.chunks(2)) {
+        assert_eq!(both[0], both[1], "{path}");
+        assert_eq!(served.asked(path), 1, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_database_a_toolchain_is_refused_for_good_and_nothing_is_fetched() {
+    let upstream = Upstream::new().await;
+    let version = "v0.0.1-go1.99.0.linux-amd64";
+    upstream.module("golang.org/toolchain", version, &module_zip("golang.org/toolchain", version, b""));
+    let center = Center::with(|config| {
+        super::set_upstream(config, &upstream.url);
+        config.sumdb.names.clear();
+        config.sumdb.verify = false;
+    })
+    .await;
+    for part in ["zip", "mod"] {
+        let path = format!("golang.org/toolchain/@v/{version}.{part}");
+        let answer = center.get(&format!("/api/go/golang-virtual/{path}")).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{part}: {}", answer.text());
+        assert!(answer.text().contains("sumdb.names"), "{}", answer.text());
+        assert!(!answer.headers.contains_key("retry-after"), "it will be no other when asked again");
+        assert_eq!(upstream.asked(&path), 0, "{part}");
+    }
+}

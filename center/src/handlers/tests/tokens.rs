@@ -83,7 +83,11 @@ async fn what_is_no_token_is_refused() {
 
 #[tokio::test]
 async fn a_token_of_one_repository_does_nothing_in_another() {
-    let center = Center::with(|config| config.access.anonymous.clear()).await;
+    let center = Center::with(|config| {
+        config.access.anonymous.clear();
+        config.repositories.get_mut("golang-local").unwrap().owns = vec!["corp.example".to_owned()];
+    })
+    .await;
     let grants = json!(["read", "write", "admin"]);
     let token = issued(&center, json!({ "name": "team", "grants": grants, "repositories": ["golang-l*"] })).await;
     // A body that is no zip is looked at only where the token may publish.
@@ -110,4 +114,48 @@ async fn a_token_of_one_repository_does_nothing_in_another() {
     let more = json!({ "name": "more", "grants": ["admin"] });
     let reply = send(&center, Method::POST, "/api/v1/tokens", &token, &more).await;
     assert_eq!(reply.status, StatusCode::FORBIDDEN, "it would allow itself everything");
+}
+
+#[tokio::test]
+async fn a_token_of_one_repository_takes_no_path_for_the_whole_center() {
+    let center = Center::with(|config| {
+        config.repositories.get_mut("golang-local").unwrap().owns = vec!["corp.example/owned".to_owned()];
+    })
+    .await;
+    let limited =
+        issued(&center, json!({ "name": "team", "grants": ["write"], "repositories": ["golang-local"] })).await;
+    let put = async |module: &str, version: &str, token: &str| {
+        let path = format!("/api/go/golang-local/{module}/@v/{version}.zip");
+        let zip = super::module_zip(module, version, b"package a\n");
+        let request = Request::builder().method(Method::PUT).uri(path).header(AUTHORIZATION, token);
+        center.send(request.body(Body::from(zip)).unwrap()).await
+    };
+    // What everybody has from somewhere else stays there.
+    let refused = put("example.com/everybodys", "v1.9.9", &limited).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.text());
+    assert!(refused.text().contains("belongs to nobody yet"), "{}", refused.text());
+    let info = "/api/go/golang-local/example.com/everybodys/@v/v1.9.9.info";
+    let request = Request::builder().method(Method::PUT).uri(info).header(AUTHORIZATION, &limited);
+    let answer = center.send(request.body(Body::from(r#"{"Version":"v1.9.9"}"#)).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN, "{}", answer.text());
+    let list = center.get("/api/go/golang-virtual/example.com/everybodys/@v/list").await;
+    assert!(list.status.is_server_error(), "the upstream (there is none here) is still who answers: {}", list.text());
+    // What the repository owns by its settings; and what somebody took for it who may.
+    assert_eq!(put("corp.example/owned/a", "v1.0.0", &limited).await.status, StatusCode::CREATED);
+    assert_eq!(put("example.com/taken", "v1.0.0", &center.token).await.status, StatusCode::CREATED);
+    assert_eq!(put("example.com/taken", "v1.1.0", &limited).await.status, StatusCode::CREATED);
+    assert_eq!(put("example.com/taken/below", "v1.0.0", &limited).await.status, StatusCode::CREATED);
+    // Or what the operator has named for it otherwise.
+    let center = center.again(|config| {
+        let local = config.repositories.get_mut("golang-local").unwrap();
+        local.include = shared::module::Patterns::new(["team.example".to_owned()]).unwrap();
+    });
+    let center = center.await;
+    let path = "/api/go/golang-virtual/team.example/a/@v/v1.0.0.zip";
+    let virtually =
+        issued(&center, json!({ "name": "v", "grants": ["write"], "repositories": ["golang-virtual"] })).await;
+    let request = Request::builder().method(Method::PUT).uri(path).header(AUTHORIZATION, virtually);
+    let zip = super::module_zip("team.example/a", "v1.0.0", b"package a\n");
+    let answer = center.send(request.body(Body::from(zip)).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
 }

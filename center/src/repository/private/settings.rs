@@ -95,6 +95,9 @@ pub(crate) struct HostSettings {
     pub(crate) password_file: Option<PathBuf>,
     /// https: environment variable with the password or token.
     pub(crate) password_env: Option<String>,
+    /// Subversion over https: the realm for which the password is meant, as the server states it
+    /// (`WWW-Authenticate: Basic realm="…"`). Without it Subversion sends no password.
+    pub(crate) realm: Option<String>,
     /// https: certificates (PEM) of the authorities to be trusted for this host besides the system's.
     pub(crate) ca_file: Option<PathBuf>,
     /// ssh: the private key; it must be readable by its owner alone.

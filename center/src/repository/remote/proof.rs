@@ -41,6 +41,7 @@ impl Remote {
                 tracing::warn!(%module, %version, detail, "the checksum database cannot be asked");
                 Err(Self::database_away(module, version))
             }
+            Err(VerifyError::Impossible(why)) => Err(RepoError::Blocked(why)),
         }
     }
 

@@ -40,8 +40,7 @@ impl Files {
 
     /// Opens a body; none if it is not there with its length.
     pub(super) async fn open(&self, blob: &BlobRef) -> Result<Option<Arc<File>>, StoreError> {
-        let hex = blob.digest.hex();
-        let path = self.directory.join(&hex[..2]).join(&hex);
+        let path = self.directory.join(blob.name());
         let opened = if let Some(opened) = self.is_local.then(|| open_now(&path)).flatten() {
             Ok(opened)
         } else {
@@ -141,7 +140,7 @@ mod tests {
         for is_local in [true, false] {
             let files = Files { directory: directory.path().to_owned(), is_local };
             for (digest, len, is_found) in [(digest, 50_000, true), (digest, 49_999, false), (other, 50_000, false)] {
-                let opened = files.open(&BlobRef { digest, len }).await.unwrap();
+                let opened = files.open(&BlobRef { digest, len, generation: 0 }).await.unwrap();
                 assert_eq!(opened.is_some(), is_found, "{len} {is_local}");
             }
         }

@@ -8,27 +8,29 @@ use std::collections::HashMap;
 use parking_lot::Mutex;
 use shared::digest::Digest;
 
+use super::BlobRef;
+
 /// Objects remembered at most; beyond that, remembering begins anew.
 const SEEN_MAX: usize = 100_000;
 
-/// Digests with lengths in bytes.
+/// By digest and generation, lengths in bytes.
 #[derive(Debug, Default)]
-pub(super) struct Seen(Mutex<HashMap<Digest, u64>>);
+pub(super) struct Seen(Mutex<HashMap<(Digest, u32), u64>>);
 
 impl Seen {
-    pub(super) fn has(&self, digest: &Digest, len: u64) -> bool {
-        self.0.lock().get(digest) == Some(&len)
+    pub(super) fn has(&self, blob: &BlobRef) -> bool {
+        self.0.lock().get(&(blob.digest, blob.generation)) == Some(&blob.len)
     }
 
-    pub(super) fn note(&self, digest: &Digest, len: u64) {
+    pub(super) fn note(&self, blob: &BlobRef) {
         let mut seen = self.0.lock();
         if seen.len() >= SEEN_MAX {
             seen.clear();
         }
-        seen.insert(*digest, len);
+        seen.insert((blob.digest, blob.generation), blob.len);
     }
 
-    pub(super) fn forget(&self, digest: &Digest) {
-        self.0.lock().remove(digest);
+    pub(super) fn forget(&self, blob: &BlobRef) {
+        self.0.lock().remove(&(blob.digest, blob.generation));
     }
 }

@@ -56,7 +56,7 @@ async fn large_bodies_are_read_whole_and_in_part(store: &Store) {
 }
 
 async fn what_is_missing_is_said_to_be(store: &Store) {
-    let stored = Stored { digest: Digest::of(b"nowhere"), len: 50_000, modified_ms: 0 };
+    let stored = Stored { digest: Digest::of(b"nowhere"), len: 50_000, modified_ms: 0, generation: 0 };
     assert!(!store.blobs().contains(&stored.blob()).await.unwrap());
     assert_eq!(store.load(&stored).await.unwrap(), None);
     assert!(store.blobs().read(&stored.blob(), 0..10).await.is_err());

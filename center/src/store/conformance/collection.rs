@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use shared::digest::Digest;
 
 use crate::store::{Collected, Damage, Decision, Draft, NewBody, Placed, Store, StoreError, Stored, Subject, family};
 
@@ -58,26 +57,49 @@ pub(super) async fn suite(store: &Store) {
     assert!(counted.0 >= 3 && counted.0 == counted.1);
     assert_ne!(Collected::default(), store.collect(grace, true).await.unwrap());
     what_a_killed_collection_began_is_finished(store).await;
+    a_removal_that_comes_late_reaches_nothing_new(store).await;
 }
 
+/// A body was given up, and the collection killed before it was removed.
 async fn what_a_killed_collection_began_is_finished(store: &Store) {
-    // Killed before the body was gone; and before its sentence was.
     let there = body(store, 61_000, 31).await;
-    let gone = Digest::of(&[32_u8].repeat(61_000));
-    for digest in [there.stored.digest, gone] {
-        let doomed = Bytes::from_static(b"{\"since_ms\":1,\"doomed\":true}");
-        store.inner.engine.put(family::CONDEMNED, digest.hex().as_bytes(), doomed, true).await.unwrap();
-    }
+    let given_up = Bytes::from_static(b"{\"since_ms\":null,\"generation\":1}");
+    store.inner.engine.put(family::CONDEMNED, there.stored.digest.hex().as_bytes(), given_up, true).await.unwrap();
     let subject = Subject { repository: "collected", logs: &[], module: "example.com/a" };
-    let bodies = [there.clone()];
     let write = |_: &mut Draft| Ok::<_, StoreError>(Decision::Write);
-    let refused = store.commit_version(subject, "v4.0.0", &bodies, write).await;
+    let refused = store.commit_version(subject, "v4.0.0", std::slice::from_ref(&there), write).await;
     assert!(matches!(&refused, Err(StoreError::Blob(why)) if why.contains("try again")), "{refused:?}");
-    store.collect(Duration::from_hours(1), false).await.unwrap();
-    assert!(!is_held(store, &there.stored).await);
-    let again = [body(store, 61_000, 31).await, body(store, 61_000, 32).await];
-    refer(store, "v4.0.0", &again).await;
-    assert!(is_held(store, &again[0].stored).await && is_held(store, &again[1].stored).await);
+    let again = body(store, 61_000, 31).await;
+    refer(store, "v4.0.0", std::slice::from_ref(&again)).await;
+    assert!(is_held(store, &there.stored).await);
+    let hour = Duration::from_hours(1);
+    assert_eq!(store.collect(hour, true).await.unwrap().removed, 1);
+    assert_eq!(store.collect(hour, false).await.unwrap().removed, 1);
+    assert!(is_held(store, &again.stored).await && !is_held(store, &there.stored).await);
+}
+
+/// A collector is stopped between its decision and its removal; others go on meanwhile.
+async fn a_removal_that_comes_late_reaches_nothing_new(store: &Store) {
+    let first = body(store, 62_000, 33).await;
+    for _ in 0..2 {
+        store.collect(Duration::ZERO, false).await.unwrap();
+    }
+    assert!(!is_held(store, &first.stored).await);
+    let again = body(store, 62_000, 33).await;
+    refer(store, "v5.0.0", std::slice::from_ref(&again)).await;
+    store.blobs().remove(&first.stored.blob()).await.unwrap();
+    assert!(is_held(store, &again.stored).await, "the removal was meant for the one before");
+    assert_eq!(first.stored.digest, again.stored.digest);
+    // And once more: what was given up twice comes back a third time.
+    refer(store, "v5.0.0", &[]).await;
+    for _ in 0..2 {
+        store.collect(Duration::ZERO, false).await.unwrap();
+    }
+    assert!(!is_held(store, &again.stored).await);
+    let third = body(store, 62_000, 33).await;
+    refer(store, "v5.0.0", std::slice::from_ref(&third)).await;
+    assert!(is_held(store, &third.stored).await);
+    assert!(store.verify(|_, _| {}).await.unwrap().is_empty());
 }
 
 /// In a directory, where a test can do damage.

@@ -84,7 +84,7 @@ async fn fill(store: &Store, versions: usize) {
 }
 
 fn stored(number: usize) -> Stored {
-    Stored { digest: Digest::of(&number.to_le_bytes()), len: 100, modified_ms: 1 }
+    Stored { digest: Digest::of(&number.to_le_bytes()), len: 100, modified_ms: 1, generation: 0 }
 }
 
 async fn manifest_of(store: &Store) -> Vec<Digest> {

@@ -7,12 +7,13 @@
 //! places by number, then the heads by name. A transaction that failed before its COMMIT was sent changed nothing and is run again;
 //! what became of one whose COMMIT got no answer is not known, and nobody is told that it succeeded.
 
+mod again;
+mod alone;
 mod connect;
 mod follow;
 mod lease;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,30 +22,32 @@ use shared::digest::Digest;
 use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{Postgres as Db, Row as _, Transaction};
 
+use self::again::{ATTEMPT_PAUSE, ATTEMPTS_MAX, again, may_run_again};
 pub(in crate::store) use self::connect::Address;
-use super::{Batch, Decide, Engine, Entry, Fence, Place};
+use super::{Batch, Claim, Decide, Engine, Entry, Fence, Place};
 use crate::store::change_log::{LogHead, Logs, encode, now_ms};
 use crate::store::metadata::decode;
 use crate::store::{StoreError, family};
-
-/// How often a transaction is run again that changed nothing.
-const ATTEMPTS_MAX: u32 = 4;
-/// What is waited before the second attempt; doubled before each further one.
-const ATTEMPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The engine.
 pub(in crate::store) struct Postgres {
     pool: PgPool,
     logs: Arc<Logs>,
     follower: tokio::task::AbortHandle,
+    /// Keeps centers out while the database is copied.
+    alone: Option<alone::Alone>,
 }
 
 impl Postgres {
     /// Connects, brings the schema up to date and follows what other replicas commit.
-    pub(in crate::store) async fn open(address: &Address, logs: Arc<Logs>) -> Result<Self, StoreError> {
-        let pool = connect::connect(address).await?;
+    pub(in crate::store) async fn open(address: &Address, logs: Arc<Logs>, claim: Claim) -> Result<Self, StoreError> {
+        let pool = connect::connect(address, claim).await?;
+        let alone = match claim {
+            Claim::Alone => Some(alone::Alone::take(&pool).await?),
+            Claim::Shared => alone::share(&pool).await.map(|()| None)?,
+        };
         let follower = tokio::spawn(follow::follow(pool.clone(), Arc::clone(&logs))).abort_handle();
-        Ok(Self { pool, logs, follower })
+        Ok(Self { pool, logs, follower, alone })
     }
 
     async fn attempt(
@@ -172,6 +175,25 @@ impl Engine for Postgres {
     async fn changes(&self, repository: &str, first: u64, last: u64, limit: usize) -> Result<Vec<Change>, StoreError> {
         let found = again(|| changes(&self.pool, repository, first, last, limit)).await?;
         found.iter().map(|record| decode(repository.as_bytes(), record)).collect()
+    }
+
+    async fn logs(&self) -> Result<Vec<(String, LogHead)>, StoreError> {
+        again(|| alone::logs(&self.pool)).await
+    }
+
+    async fn copy_log(&self, repository: &str, head: LogHead, changes: &[Change]) -> Result<(), StoreError> {
+        alone::copy_log(&self.pool, repository, head, changes).await.map_err(|error| failed(&error))
+    }
+
+    async fn drop_log(&self, repository: &str) -> Result<(), StoreError> {
+        again(|| alone::drop_log(&self.pool, repository)).await
+    }
+
+    async fn still_alone(&self) -> Result<(), StoreError> {
+        match &self.alone {
+            Some(alone) => alone.check().await,
+            None => Ok(()),
+        }
     }
 
     async fn trim(&self, repository: &str, kept: u64, before_s: u64) -> Result<(), StoreError> {
@@ -327,36 +349,6 @@ async fn changes(
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let found = found.bind(repository).bind(signed(first)).bind(signed(last)).bind(limit);
     found.fetch_all(pool).await?.iter().map(|row| row.try_get(0)).collect()
-}
-
-/// Runs what may be run twice again while the database cannot be had: reads, and writes of the same row.
-async fn again<T, F>(run: impl Fn() -> F + Send) -> Result<T, StoreError>
-where
-    F: Future<Output = Result<T, sqlx::Error>> + Send,
-{
-    let mut pause = ATTEMPT_PAUSE;
-    for _ in 1..ATTEMPTS_MAX {
-        match run().await {
-            Err(error) if may_run_again(&error) => {}
-            done => return done.map_err(|error| failed(&error)),
-        }
-        tokio::time::sleep(pause).await;
-        pause *= 2;
-    }
-    run().await.map_err(|error| failed(&error))
-}
-
-/// Whether a transaction that changed nothing may succeed when it is run again at once.
-fn may_run_again(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) | sqlx::Error::BeginFailed => true,
-        // Serialisation failure, deadlock; the server stops or starts.
-        sqlx::Error::Database(error) => {
-            let code = error.code().unwrap_or_default();
-            ["40001", "40P01", "57P01", "57P02", "57P03"].contains(&code.as_ref())
-        }
-        _ => false,
-    }
 }
 
 fn failed(error: &sqlx::Error) -> StoreError {

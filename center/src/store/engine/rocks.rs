@@ -136,6 +136,38 @@ impl Engine for Rocks {
         self.blocking(move |shared| shared.changes(&repository, first, last, limit)).await
     }
 
+    async fn logs(&self) -> Result<Vec<(String, LogHead)>, StoreError> {
+        let found = self.scan(family::LOGS, &[], &[], usize::MAX).await?;
+        let log = |(key, value): Entry| Ok((String::from_utf8_lossy(&key).into_owned(), decode(&key, &value)?));
+        found.into_iter().map(log).collect()
+    }
+
+    async fn copy_log(&self, repository: &str, head: LogHead, changes: &[Change]) -> Result<(), StoreError> {
+        let records = changes.iter().map(|change| (keys::change(repository, change.id.seq), encode(change)));
+        let (repository, records) = (repository.to_owned(), records.collect::<Vec<_>>());
+        self.blocking(move |shared| {
+            let mut writes = WriteBatch::default();
+            for (key, record) in records {
+                writes.put_cf(shared.family(family::CHANGES), key, record);
+            }
+            writes.put_cf(shared.family(family::LOGS), repository, encode(&head));
+            Ok(shared.db.write(writes)?)
+        })
+        .await
+    }
+
+    async fn drop_log(&self, repository: &str) -> Result<(), StoreError> {
+        let repository = repository.to_owned();
+        self.blocking(move |shared| {
+            let mut writes = WriteBatch::default();
+            let (first, end) = (keys::change(&repository, 0), keys::change(&repository, u64::MAX));
+            writes.delete_range_cf(shared.family(family::CHANGES), first, end);
+            writes.delete_cf(shared.family(family::LOGS), repository);
+            Ok(shared.db.write(writes)?)
+        })
+        .await
+    }
+
     async fn trim(&self, repository: &str, kept: u64, before_s: u64) -> Result<(), StoreError> {
         let repository = repository.to_owned();
         let lock = Arc::clone(&self.commit).lock_owned().await;

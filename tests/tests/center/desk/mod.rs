@@ -5,5 +5,5 @@ mod doctor;
 mod packing;
 mod publishing;
 mod serving;
-mod shell;
+pub(crate) mod shell;
 mod upkeep;

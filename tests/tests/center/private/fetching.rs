@@ -1,10 +1,10 @@
 //! What is fetched is what `go` itself makes of the repository, from every system and by every way.
 
-use modtier_tests::forge::{GitRepository, Sshd, command};
+use modtier_tests::forge::{Apache, GitRepository, PASSWORD, REALM, Sshd, USER, command};
 use modtier_tests::{GoClient, Module};
 use serde_json::{Value, json};
 
-use super::place::{GIT, Place, VANITY};
+use super::place::{GIT, Place, SVN, VANITY};
 
 /// `go mod download -json`, parsed.
 async fn download(go: &GoClient, wanted: &str) -> Value {
@@ -152,5 +152,61 @@ async fn git_mercurial_and_subversion_are_read_over_ssh() {
         assert!(output.ok, "{wanted}: {output:?}\n{}\n{}", cluster.center.log(), sshd.log());
         assert!(output.stdout.contains("\"Sum\": \"h1:"), "{}", output.stdout);
     }
+    assert_eq!(place.leaked(), [""; 0], "the public origin was asked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn subversion_over_https_with_a_password_and_fossil_are_read() {
+    let place = Place::new().await;
+    let root = place.forge.root().to_owned();
+    let gomod = |name: &str| format!("module {VANITY}/{name}\n\ngo 1.21\n");
+    command("svnadmin", &["create", "svn"], &root);
+    command("svn", &["checkout", "-q", &format!("file://{}", root.join("svn").display()), "svn-work"], &root);
+    let work = root.join("svn-work");
+    std::fs::create_dir_all(work.join("trunk")).unwrap();
+    std::fs::write(work.join("trunk/go.mod"), gomod("by-svn")).unwrap();
+    std::fs::write(work.join("trunk/lib.go"), "package lib\n").unwrap();
+    command("svn", &["add", "-q", "trunk"], &work);
+    command("svn", &["commit", "-q", "-m", "first"], &work);
+    let work = root.join("fossil-work");
+    std::fs::create_dir(&work).unwrap();
+    let fossil = |args: &[&str]| {
+        // It keeps what it knows of its user in the home.
+        let home = format!("HOME={}", root.display());
+        command("env", &[&[home.as_str(), "FOSSIL_USER=ci", "fossil"], args].concat(), &work);
+    };
+    fossil(&["init", "../fossil"]);
+    fossil(&["open", "../fossil"]);
+    std::fs::write(work.join("go.mod"), gomod("by-fossil")).unwrap();
+    std::fs::write(work.join("lib.go"), "package lib\n").unwrap();
+    fossil(&["add", "go.mod", "lib.go"]);
+    fossil(&["commit", "--no-warnings", "-m", "first"]);
+    let apache = Apache::start(place.forge.authority(), &root.join("svn"), &root.join("fossil")).await;
+
+    place.forge.import(&format!("{VANITY}/by-svn"), "svn", &format!("https://{SVN}/svn/trunk"));
+    place.forge.import(&format!("{VANITY}/by-fossil"), "fossil", &format!("https://{SVN}/fossil"));
+    let mut settings = place.settings();
+    let authority = place.forge.authority().certificate();
+    settings.repository["fetcher"]["hosts"][SVN] =
+        json!({ "username": USER, "password_env": "FORGE_PASSWORD", "realm": REALM, "ca_file": authority });
+    settings.repository["fetcher"]["vcs"] = json!("*:svn|fossil");
+    for key in ["hosts", "internal_hosts"] {
+        settings.egress[key] = json!([GIT, VANITY, SVN]);
+    }
+    settings.egress["connect_to"][format!("{SVN}:443")] = json!(apache.address().to_string());
+    let cluster = place.builder(&settings).start().await;
+    for name in ["by-svn", "by-fossil"] {
+        let go = GoClient::new(&cluster.goproxy());
+        let output = go.run(&["mod", "download", "-json", &format!("{VANITY}/{name}@latest")]).await;
+        assert!(output.ok, "{name}: {output:?}\n{}\n{}", cluster.center.log(), apache.log());
+        assert!(output.stdout.contains("\"Sum\": \"h1:"), "{}", output.stdout);
+    }
+    assert!(!cluster.center.log().contains(PASSWORD), "the password is in the log");
+
+    // For another realm the password is not meant: it is not sent, and nobody is told that there is no such module.
+    settings.repository["fetcher"]["hosts"][SVN]["realm"] = json!("another one");
+    let other = place.builder(&settings).start().await;
+    let reply = other.repository_web("golang-private").get(&format!("{VANITY}/by-svn/@latest")).await;
+    assert_eq!(reply.status, 502, "{}", reply.text());
     assert_eq!(place.leaked(), [""; 0], "the public origin was asked");
 }

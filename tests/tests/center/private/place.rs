@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 /// The host of the repositories, and one whose pages only say where modules are.
 pub(crate) const GIT: &str = "git.corp.test";
 pub(crate) const VANITY: &str = "go.corp.test";
+/// The host of what is served by Apache.
+pub(crate) const SVN: &str = "svn.corp.test";
 /// The secret of the webhook.
 pub(crate) const SECRET: &str = "webhook-secret";
 
@@ -24,7 +26,7 @@ pub(crate) struct Settings {
 
 impl Place {
     pub(crate) async fn new() -> Self {
-        Self { forge: Forge::start(&[GIT, VANITY]).await, origin: Origin::start().await }
+        Self { forge: Forge::start(&[GIT, VANITY, SVN]).await, origin: Origin::start().await }
     }
 
     /// What a center needs to fetch from the forge.

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::hosts::{Host, Hosts};
+use super::subversion;
 use crate::egress::{PASS_VARIABLE, Pass};
 use crate::repository::private::command::own_program;
 
@@ -52,9 +53,7 @@ impl Home {
     ) -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix(FETCH_PREFIX).tempdir_in(parent)?;
         let root = folder.path();
-        for name in
-            ["home/.config/go/telemetry", "home/.subversion", "work", "modcache/cache", "gopath", "gocache", "tmp"]
-        {
+        for name in ["home/.config/go/telemetry", "work", "modcache/cache", "gopath", "gocache", "tmp"] {
             fs::create_dir_all(root.join(name))?;
         }
         symlink(clones, root.join("modcache/cache/vcs"))?;
@@ -71,8 +70,9 @@ impl Home {
         write(&root.join("gitconfig"), &gitconfig(root, hosts))?;
         write(&root.join("ssh_config"), &ssh_config(hosts))?;
         write(&root.join("hgrc"), &hgrc(root, hosts))?;
-        write(&root.join("home/.subversion/servers"), &servers(root, hosts, pass))?;
-        write(&root.join("home/.subversion/config"), &format!("[tunnels]\nssh = {}\n", ssh_command(root)))?;
+        if ["svn", "all"].iter().any(|name| vcs.contains(name)) {
+            subversion::lay_out(root, hosts, pass, &ssh_command(root))?;
+        }
         let environment = environment(root, pass, vcs);
         Ok(Self { folder, environment })
     }
@@ -116,10 +116,12 @@ fn environment(root: &Path, pass: &Pass, vcs: &str) -> Vec<(String, OsString)> {
         ("GIT_ALLOW_PROTOCOL", text("https:ssh")),
         ("GIT_SSH_COMMAND", text(&ssh_command(root))),
         ("GIT_SSH_VARIANT", text("ssh")),
-        // hg, svn, bzr
+        // hg, svn, fossil
         ("HGRCPATH", at("hgrc")),
         ("HGPLAIN", text("1")),
         ("SVN_SSH", text(&ssh_command(root))),
+        // Fossil does nothing for somebody without a name.
+        ("FOSSIL_USER", text("modtier")),
         // The way out; both spellings, as every program knows another one.
         ("HTTPS_PROXY", proxy()),
         ("https_proxy", proxy()),
@@ -132,7 +134,7 @@ fn environment(root: &Path, pass: &Pass, vcs: &str) -> Vec<(String, OsString)> {
 }
 
 /// Written for its owner alone.
-fn write(path: &Path, text: &str) -> io::Result<()> {
+pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
     use std::io::Write as _;
     fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())
 }
@@ -185,29 +187,6 @@ fn hgrc(root: &Path, hosts: &Hosts) -> String {
                 writeln!(text, "h{at}.prefix = https://{name}/\nh{at}.username = {user}\nh{at}.password = {password}");
         }
     }
-    text
-}
-
-fn servers(root: &Path, hosts: &Hosts, pass: &Pass) -> String {
-    let with_authority: Vec<&str> =
-        hosts.iter().filter(|(_, host)| host.authority.is_some()).map(|(name, _)| name).collect();
-    let mut text = "[groups]\n".to_owned();
-    for (at, name) in with_authority.iter().enumerate() {
-        let _ = writeln!(text, "h{at} = {name}");
-    }
-    for (at, name) in with_authority.iter().enumerate() {
-        let _ = writeln!(text, "[h{at}]\nssl-authority-files = {}", authority_of(root, name).display());
-    }
-    let _ = write!(
-        text,
-        "[global]\nhttp-proxy-host = {}\nhttp-proxy-port = {}\nhttp-proxy-username = {}\nhttp-proxy-password = {}\n\
-         ssl-authority-files = {}\nssl-trust-default-ca = no\nstore-passwords = no\nstore-auth-creds = no\n",
-        pass.address().ip(),
-        pass.address().port(),
-        Pass::user(),
-        pass.password(),
-        root.join(SYSTEM_ROOTS).display()
-    );
     text
 }
 

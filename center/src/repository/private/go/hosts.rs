@@ -20,6 +20,8 @@ const SYSTEM_ROOTS: [&str; 5] = [
 pub(super) struct Host {
     pub(super) username: String,
     pub(super) password: Option<String>,
+    /// What Subversion knows the password by.
+    pub(super) realm: Option<String>,
     /// Certificates (PEM) that are trusted for this host besides the system's.
     pub(super) authority: Option<PathBuf>,
     pub(super) ssh_key_file: Option<PathBuf>,
@@ -79,9 +81,14 @@ fn read(settings: &HostSettings) -> Result<Host, String> {
     if username.is_empty() || username.chars().any(|c| c.is_whitespace() || c.is_control() || c == ':') {
         return Err(format!("username: {username:?} is not one word without a colon"));
     }
+    let realm = settings.realm.clone();
+    if realm.as_ref().is_some_and(|realm| realm.is_empty() || realm.chars().any(char::is_control)) {
+        return Err("realm: one line is needed".to_owned());
+    }
     Ok(Host {
         username,
         password: settings.password()?,
+        realm,
         authority: readable(&settings.ca_file)?,
         ssh_key_file: readable(&settings.ssh_key_file)?,
         known_hosts_file: readable(&settings.known_hosts_file)?,

@@ -5,6 +5,7 @@
 mod clones;
 mod home;
 mod hosts;
+mod subversion;
 mod verdict;
 
 use std::collections::BTreeMap;

@@ -7,6 +7,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, Executor as _, Row as _};
 
 use crate::store::StoreError;
+use crate::store::engine::Claim;
 
 /// How a database is reached.
 #[derive(Debug, Clone)]
@@ -19,6 +20,8 @@ pub(in crate::store) struct Address {
     pub(in crate::store) connections_max: u32,
 }
 
+/// What a center calls itself in `pg_stat_activity`.
+pub(super) const CENTER: &str = "modtier-center";
 /// How long a request waits for a free connection, or for the database to come back.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that did nothing for longer is asked whether it lives before it is used.
@@ -33,13 +36,17 @@ const STEPS: [&str; 1] = [include_str!("schema.sql")];
 const SCHEMA_LOCK: i64 = 0x006d_6f64_7469_6572;
 
 /// Opens a pool and brings the schema up to date.
-pub(super) async fn connect(address: &Address) -> Result<PgPool, StoreError> {
+pub(super) async fn connect(address: &Address, claim: Claim) -> Result<PgPool, StoreError> {
     let unusable = |error: sqlx::Error| StoreError::Unusable(format!("storage.metadata: {}", cause(&error)));
     let mut options = PgConnectOptions::from_str(&address.url).map_err(unusable)?;
     if let Some(password) = &address.password {
         options = options.password(password);
     }
-    let options = options.application_name("modtier-center").options(LIMITS);
+    let name = match claim {
+        Claim::Shared => CENTER,
+        Claim::Alone => "modtier-move",
+    };
+    let options = options.application_name(name).options(LIMITS);
     let pool = PgPoolOptions::new()
         .max_connections(address.connections_max)
         .acquire_timeout(ACQUIRE_TIMEOUT)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgListener, PgPool};
 
-use super::{changes, failed, head_of};
+use super::{changes, failed};
 use crate::store::StoreError;
 use crate::store::change_log::{LogHead, Logs};
 use crate::store::metadata::decode;
@@ -52,10 +52,7 @@ async fn listen(pool: &PgPool) -> Result<PgListener, sqlx::Error> {
 /// for a change finds everything as it is after that change. Changes of this process may be among them: to be told of those does no
 /// harm.
 pub(super) async fn refresh(pool: &PgPool, logs: &Logs) -> Result<(), StoreError> {
-    let found = sqlx::query("SELECT repository, epoch, seq, oldest FROM modtier_logs ORDER BY repository");
-    let rows = found.fetch_all(pool).await.map_err(|error| failed(&error))?;
-    for row in &rows {
-        let (repository, head) = head_of(row).map_err(|error| failed(&error))?;
+    for (repository, head) in super::alone::logs(pool).await.map_err(|error| failed(&error))? {
         let Some(known) = logs.head(&repository) else { continue };
         if known.epoch == head.epoch && known.seq < head.seq {
             show(pool, logs, &repository, known, head).await?;
