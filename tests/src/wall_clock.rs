@@ -17,19 +17,19 @@ pub struct WallClock {
 }
 
 impl WallClock {
-    /// A clock that is right.
+    /// Starts with the clock right.
     ///
     /// # Panics
     /// When the part that is loaded into the process cannot be compiled.
-    pub fn new() -> Self {
+    pub fn start() -> Self {
         let dir =
             tempfile::Builder::new().prefix("modtier-clock-").tempdir().expect("the temporary directory is writable");
         let offset = File::create(dir.path().join("offset")).expect("the test's folder is writable");
         let clock = Self { offset, dir };
         clock.set_off_by_days(0);
-        let mut compiler = Command::new("cc");
-        compiler.args(["-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o"]).arg(clock.library());
-        let compiled = compiler.arg(workspace().join("tests/fixtures/wall_clock.c")).status();
+        let mut cc = Command::new("cc");
+        cc.args(["-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o"]).arg(clock.library());
+        let compiled = cc.arg(workspace().join("tests/fixtures/wall_clock.c")).status();
         assert!(compiled.is_ok_and(|status| status.success()), "wall_clock.c cannot be compiled");
         clock
     }

@@ -22,10 +22,11 @@ use futures_util::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
 use shared::digest::Digest;
 
+use super::blob::BlobRef;
 use super::change_log::encode;
 use super::engine::{Batch, Place};
 use super::metadata::decode;
-use super::{BlobRef, Placed, Store, StoreError, family, now_ms};
+use super::{Placed, Store, StoreError, family, now_ms};
 
 /// What a collection found and did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

@@ -23,6 +23,7 @@ const PARTS: usize = 32;
 
 /// What is known of a key.
 #[derive(Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "it lives for a moment; a box would be an allocation for each hit")]
 pub(super) enum Look {
     /// What stands there, be it nothing.
     Known(Option<VersionRecord>),
@@ -118,8 +119,8 @@ mod tests {
 
     const KEY: &[u8] = b"r\0example.com/a\0v1.0.0";
 
-    fn record(created_ms: u64) -> Option<VersionRecord> {
-        Some(VersionRecord { created_ms, ..VersionRecord::default() })
+    fn record(created_ms: u64) -> VersionRecord {
+        VersionRecord { created_ms, ..VersionRecord::default() }
     }
 
     fn unknown(standing: &Standing) -> Era {
@@ -132,17 +133,17 @@ mod tests {
     #[test]
     fn what_was_read_is_known_until_it_is_written() {
         let standing = Arc::<Standing>::default();
-        for stands in [record(1), None] {
+        for stands in [Some(record(1)), None] {
             let era = unknown(&standing);
             standing.note(KEY.to_vec(), era, stands.clone());
             assert_eq!(standing.look(KEY), Look::Known(stands));
             let writing = standing.writing([KEY].into_iter());
             // In the middle of it nobody knows; what is read now may be the old or the new one.
             let era = unknown(&standing);
-            standing.note(KEY.to_vec(), era, record(2));
+            standing.note(KEY.to_vec(), era, Some(record(2)));
             unknown(&standing);
             drop(writing);
-            standing.note(KEY.to_vec(), era, record(2));
+            standing.note(KEY.to_vec(), era, Some(record(2)));
             unknown(&standing);
         }
     }
@@ -152,15 +153,15 @@ mod tests {
         let standing = Arc::<Standing>::default();
         let before = unknown(&standing);
         drop(standing.writing([KEY].into_iter()));
-        standing.note(KEY.to_vec(), before, record(1));
+        standing.note(KEY.to_vec(), before, Some(record(1)));
         let after = unknown(&standing);
         let (one, other) = (standing.writing([KEY].into_iter()), standing.writing([KEY].into_iter()));
         drop(one);
-        standing.note(KEY.to_vec(), after, record(1));
+        standing.note(KEY.to_vec(), after, Some(record(1)));
         unknown(&standing);
         drop(other);
         let era = unknown(&standing);
-        standing.note(KEY.to_vec(), era, record(3));
-        assert_eq!(standing.look(KEY), Look::Known(record(3)));
+        standing.note(KEY.to_vec(), era, Some(record(3)));
+        assert_eq!(standing.look(KEY), Look::Known(Some(record(3))));
     }
 }

@@ -125,6 +125,11 @@ impl Out<'_> {
         if start >= end {
             return Ok(());
         }
+        // A quick client of a large body never has to be waited for. What is sent in one piece is done with it.
+        if self.in_a_row >= TURN_BYTES {
+            self.in_a_row = 0;
+            tokio::task::yield_now().await;
+        }
         let outside = |_| "a chunk larger than memory".to_owned();
         let start = usize::try_from(start).map_err(outside)?;
         let end = usize::try_from(end).map_err(outside)?;
@@ -135,11 +140,6 @@ impl Out<'_> {
         let sent = (end - start) as u64;
         self.written += sent;
         self.in_a_row += sent;
-        // A quick client of a large body never has to be waited for.
-        if self.in_a_row >= TURN_BYTES {
-            self.in_a_row = 0;
-            tokio::task::yield_now().await;
-        }
         Ok(())
     }
 

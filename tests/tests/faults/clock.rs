@@ -61,7 +61,7 @@ async fn warm(edge: &Web, origin: &Origin) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edge_whose_clock_jumps_serves_what_it_holds() {
-    let (origin, clock) = (Origin::start().await, WallClock::new());
+    let (origin, clock) = (Origin::start().await, WallClock::start());
     let following = |cluster: ClusterBuilder, (name, value): (&str, String)| cluster.edge_env(name, &value);
     let mut cluster = clock.variables().into_iter().fold(Cluster::of(&origin), following).start().await;
     let edge = cluster.edge_web();
@@ -91,7 +91,7 @@ async fn an_edge_whose_clock_jumps_serves_what_it_holds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_center_whose_clock_jumps_goes_on_publishing_and_its_edges_follow() {
-    let (origin, clock) = (Origin::start().await, WallClock::new());
+    let (origin, clock) = (Origin::start().await, WallClock::start());
     let following = |cluster: ClusterBuilder, (name, value): (&str, String)| cluster.center_env(name, &value);
     let mut cluster = clock.variables().into_iter().fold(Cluster::of(&origin), following).start().await;
     let (edge, center) = (cluster.edge_web(), cluster.center_web());
