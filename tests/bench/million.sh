@@ -20,18 +20,33 @@ await() { # SECONDS COMMAND...
   until "$@" 2>/dev/null; do [ $SECONDS -lt $deadline ] || { say "million: not within the time: $*"; tail -n 5 "$work"/*.log >&2; exit 1; }; sleep 0.01; done
 }
 now_ms() { date +%s%3N; }
+launch() { # MEMORY LISTEN ADMIN WORDS...: sets edge
+  local memory=$1 at=$2 admin_at=$3; shift 3
+  rm -f "$work/edge.json"
+  MODTIER_EDGE_LISTEN=$at MODTIER_EDGE_ADMIN=$admin_at MODTIER_EDGE_DATA_DIR=$folder/data MODTIER_EDGE_CENTERS=http://$(cat "$work/center") \
+    MODTIER_EDGE_CACHE_MEMORY_BYTES_MAX=$memory MODTIER_EDGE_LIMITS_CLIENT_FILLS=0 MODTIER_EDGE_LOG_LEVEL=warn,access=info \
+    "$bin/modtier-edge" --announce "$work/edge.json" "$@" >>"$work/edge.log" 2>&1 &
+  edge=$!
+}
 start_edge() { # MEMORY: sets listen, admin, ready_ms
   local began; began=$(now_ms)
-  rm -f "$work/edge.json"
-  MODTIER_EDGE_LISTEN=127.0.0.1:0 MODTIER_EDGE_ADMIN=127.0.0.1:0 MODTIER_EDGE_DATA_DIR=$folder/data MODTIER_EDGE_CENTERS=http://$(cat "$work/center") \
-    MODTIER_EDGE_CACHE_MEMORY_BYTES_MAX=$1 MODTIER_EDGE_LIMITS_CLIENT_FILLS=0 MODTIER_EDGE_LOG_LEVEL=warn,access=info \
-    "$bin/modtier-edge" --announce "$work/edge.json" >>"$work/edge.log" 2>&1 &
-  edge=$!
+  launch "$1" 127.0.0.1:0 127.0.0.1:0
   await 120 test -e "$work/edge.json"
   listen=$(jq -r .listen "$work/edge.json") admin=$(jq -r .admin "$work/edge.json")
   await 120 curl -fsS -o /dev/null "http://$admin/readyz"
   await 10 curl -fsS -o /dev/null "http://$listen/bench.example/n0/@v/v1.0.0.info"
   ready_ms=$(($(now_ms) - began))
+}
+hand_over() { # MEMORY: another process takes over; sets refused, and the longest that anybody waited meanwhile
+  local old=$edge took
+  refused=0 longest=0
+  launch "$1" "$listen" "$admin" --take-over
+  # To the end of the old process, each request on a connection of its own.
+  while kill -0 "$old" 2>/dev/null || [ ! -s "$work/edge.json" ]; do
+    took=$(curl -fsS -m 60 -o /dev/null -w '%{time_total}' "http://$listen/bench.example/n0/@v/v1.0.0.info") || refused=$((refused + 1))
+    longest=$(printf '%s\n' "$longest" "$took" | sort -g | tail -n 1)
+  done
+  wait "$old" || { say "million: the edge that was followed ended with $?"; exit 1; }
 }
 stop_edge() { end "$edge"; edge=; }
 rss_mib() { awk '/VmRSS/ { print int($2 / 1024) }' "/proc/$edge/status"; }
@@ -94,6 +109,9 @@ measure() {
   row 'hits a second, all entries, 1 GB memory tier' "$many" ''
   row 'their ratio' "$(ratio "$many" "$few")" '0.80'
   row 'resident memory with all entries in memory, MiB' "$(rss_mib)" 'printed'
+  hand_over 1GiB
+  row 'hand-over with all entries: requests that failed' "$refused" '0'
+  row 'the longest that one of them waited, s' "$longest" 'printed'
 }
 
 "$bin/examples/million" center "$work/center" 2>"$work/center.log" &
