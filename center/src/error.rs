@@ -233,9 +233,10 @@ impl From<FillError> for Failure {
             FillErrorKind::Integrity => RepoError::Integrity(message),
             FillErrorKind::Credential => RepoError::Credential(message),
             FillErrorKind::Upstream | FillErrorKind::TooLarge => RepoError::Upstream(message),
-            FillErrorKind::Unavailable | FillErrorKind::Abandoned => unavailable(message),
+            FillErrorKind::Unavailable => unavailable(message),
             FillErrorKind::Timeout => RepoError::Timeout(message),
-            FillErrorKind::Storage => RepoError::Storage(message),
+            // Given up in this process: nobody beyond it is to blame.
+            FillErrorKind::Storage | FillErrorKind::Abandoned => RepoError::Storage(message),
         })
     }
 }

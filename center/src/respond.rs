@@ -183,6 +183,9 @@ async fn growing(
         // HTTP/1.1 has trailers only where there is no length.
         head = head.header(CONTENT_LENGTH, len);
     }
+    if request.method == Method::HEAD {
+        return build(head, Body::empty());
+    }
     let state = Growing { first, reader: Some(reader), hasher: trailers.then(Hasher::default), sent: 0, len };
     let frames = futures_util::stream::unfold(state, Growing::step);
     build(head, Body::new(StreamBody::new(frames)))

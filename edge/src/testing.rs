@@ -197,10 +197,9 @@ async fn answer(State(script): State<Arc<Script>>, request: Request) -> Response
             None if path.contains("/changes") => return plain(503, "unavailable: no feed in this test"),
             None => return plain(404, "not found: no such artefact (request 0123456789abcdef)"),
             Some(Reply::Refusal(status, line)) => return plain(status, line),
-            Some(Reply::Beyond(status)) => {
+            Some(Reply::Beyond(status, said)) => {
                 let mut response = plain(status, "unavailable: the upstream has trouble");
-                let said = header::HeaderValue::from_static("modtier-center; error=http_protocol_error");
-                response.headers_mut().insert("proxy-status", said);
+                response.headers_mut().insert("proxy-status", header::HeaderValue::from_static(said));
                 return response;
             }
             Some(Reply::Busy(seconds)) => {

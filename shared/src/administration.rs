@@ -1,5 +1,5 @@
 //! Serving an administration listener. `axum::serve` waits for ever for a request's header; here a client that says nothing, or says
-//! it too slowly, is let go, so that none can keep descriptors from those who look after a server in trouble.
+//! it too slowly, is let go: mere silence keeps no descriptor from those who look after a server in trouble.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -11,8 +11,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 
-/// How long a client may take to send a request's header, and be silent between two requests.
-const HEADER: Duration = Duration::from_secs(15);
+/// How long a client may take to send a request's header, and be silent between two requests. Longer than the usual period of a scrape,
+/// 15 s: a connection must not end just when the next one comes.
+const HEADER: Duration = Duration::from_secs(20);
 
 /// Serves HTTP/1.1 until `stop` is ready and what began before it has ended.
 pub async fn serve(listener: impl Listener, routes: Router, stop: impl Future<Output = ()>) {

@@ -1,6 +1,6 @@
 //! The syncer's settings: each is declared once here, with its meaning, its default and its type.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use reqwest::Url;
 use schemars::JsonSchema;
@@ -142,9 +142,14 @@ impl Config {
         self.trimming.check()?;
         Bearer::check("center_token", &self.center_token, &self.center_token_file)?;
         Bearer::check("edges_token", &self.edges_token, &self.edges_token_file)?;
-        let has_token = !self.center_token.is_empty() || !self.center_token_file.as_os_str().is_empty();
-        if has_token && Url::parse(&self.center).is_ok_and(|url| url.password().is_some()) {
+        let has_token = |token: &str, file: &Path| !token.is_empty() || !file.as_os_str().is_empty();
+        if has_token(&self.center_token, &self.center_token_file) && has_credential(&self.center) {
             return Err("center: the URL has a credential, and center_token is named as well".into());
+        }
+        if has_token(&self.edges_token, &self.edges_token_file)
+            && let Some(index) = self.edges.iter().position(|edge| has_credential(edge))
+        {
+            return Err(format!("edges[{index}]: the URL has a credential, and edges_token is named as well"));
         }
         if self.repository.is_empty()
             || !self.repository.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
@@ -157,6 +162,10 @@ impl Config {
         self.watch.check()?;
         self.prewarm.check()
     }
+}
+
+fn has_credential(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| !url.username().is_empty() || url.password().is_some())
 }
 
 fn http_url(key: &str, text: &str) -> Result<(), String> {

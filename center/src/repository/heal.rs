@@ -52,7 +52,8 @@ impl Repositories {
         let mut findings = Vec::new();
         for damaged in store.verify(progress).await? {
             // Finding all of them takes hours, in which a publish or a fill may have written this one anew.
-            let is_whole = heal && store.examine(&damaged.stored).await?.is_none();
+            let is_whole = heal
+                && (store.examine(&damaged.stored).await?.is_none() || store.mend_from_memory(&damaged.stored).await?);
             if heal && !is_whole {
                 store.withdraw(&damaged).await?;
             }

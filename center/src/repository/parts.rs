@@ -67,6 +67,9 @@ impl Repository {
         claiming: Claiming,
     ) -> Result<bool, RepoError> {
         self.require_in_scope(module)?;
+        if matches!(self.inner, Inner::Local(_)) {
+            self.require_claimable(module, claiming)?;
+        }
         match (&self.inner, part) {
             (Inner::Remote(remote), part) => remote.take_in(module, version, part).await,
             (Inner::Local(local), Brought::Info(body)) => {

@@ -1,5 +1,6 @@
-//! HTTP/1 requests that two readers may read in two ways. hyper refuses most of them; what it lets pass is refused here, and the
-//! connection ends with it, so that nothing that follows is taken for a request.
+//! HTTP/1 requests that two readers may read in two ways. hyper refuses most of them; what it lets pass of Host and of transfer codings
+//! is refused here, and the connection ends with it, so that nothing that follows is taken for a request. (Where both a length and
+//! a coding are given, hyper goes by the coding and hides the length: RFC 9112 section 6.3 allows that.)
 
 use http::header::{HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, Version};

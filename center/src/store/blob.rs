@@ -3,12 +3,13 @@
 
 mod files;
 mod hot;
+mod new;
 mod objects;
 mod seen;
 
 use std::fs::File;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,6 +22,7 @@ use tokio::io::AsyncReadExt as _;
 
 use self::files::{Files, Pieces};
 pub(super) use self::hot::Hot;
+pub(crate) use self::new::{NewBody, Placed};
 pub(super) use self::objects::check_location;
 use self::seen::Seen;
 use super::settings::BlobSettings;
@@ -108,50 +110,6 @@ pub(crate) struct OpenBlob {
     pub(crate) blob: BlobRef,
     /// Its bytes, where blobs are files.
     file: Option<Arc<File>>,
-}
-
-/// A body on its way into the store.
-#[derive(Debug, Clone)]
-pub(crate) enum NewBody {
-    /// In memory.
-    Memory(Bytes),
-    /// In a file of the spool directory. It is copied; removing it is the caller's.
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Its length in bytes.
-        len: u64,
-        /// Its SHA-256.
-        digest: Digest,
-    },
-}
-
-impl NewBody {
-    /// SHA-256 of the body.
-    pub(crate) fn digest(&self) -> Digest {
-        match self {
-            Self::Memory(bytes) => Digest::of(bytes),
-            Self::File { digest, .. } => *digest,
-        }
-    }
-
-    /// Length in bytes.
-    pub(crate) const fn len(&self) -> u64 {
-        match self {
-            Self::Memory(bytes) => bytes.len() as u64,
-            Self::File { len, .. } => *len,
-        }
-    }
-}
-
-/// A body that lies safely in the store, but to which no metadata refers yet. A small one travels in the batch of the
-/// metadata itself.
-#[derive(Debug, Clone)]
-pub(crate) struct Placed {
-    /// How metadata refers to it.
-    pub(crate) stored: Stored,
-    /// The bytes, if the batch must carry them.
-    pub(super) small: Option<Bytes>,
 }
 
 /// The object store of bodies above 32 KiB.

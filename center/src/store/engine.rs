@@ -26,7 +26,7 @@ pub(super) type Place = (&'static str, Vec<u8>);
 pub(super) type Entry = (Vec<u8>, Bytes);
 
 /// What a commit writes, all of it or nothing.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Batch {
     /// Values to write.
     pub(super) puts: Vec<(Place, Bytes)>,
@@ -40,7 +40,8 @@ pub(super) struct Batch {
     pub(super) sync: bool,
 }
 
-/// What a commit does, given the values that stand at the places it read; none if there is nothing to write.
+/// What a commit does, given the values that stand at the places it read; none if there is nothing to write. It may be asked again: a
+/// transaction that failed is run anew.
 pub(super) type Decide<'a> = &'a mut (dyn FnMut(Vec<Option<Bytes>>) -> Result<Option<Batch>, StoreError> + Send);
 
 /// Proof of a lease, which ends where somebody else takes it over.

@@ -164,8 +164,7 @@ impl Store {
             note(&mut batch, (repository, module, version), (&VersionRecord::default(), record), None);
         }
         batch.puts.push((done, Bytes::from_static(b"1")));
-        let mut batch = Some(batch);
-        self.inner.engine.commit(&[], None, &mut |_| Ok(batch.take())).await
+        self.inner.engine.commit(&[], None, &mut |_| Ok(Some(batch.clone()))).await
     }
 
     async fn generations(&self, member: &str) -> Result<Vec<u64>, StoreError> {

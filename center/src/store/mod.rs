@@ -172,7 +172,8 @@ pub(crate) mod family {
     pub(super) const DEPENDENTS: &str = "dependents";
     /// time → who did what.
     pub(super) const AUDIT: &str = "audit";
-    /// SHA-256 of a body that nothing refers to → why it will go.
+    /// SHA-256 of a body → whether it is condemned, and how often an object of its name was given up, which is kept for good: a removal
+    /// that comes late must find another name in use.
     pub(super) const CONDEMNED: &str = "condemned";
     /// repository, module → nothing: it has versions.
     pub(super) const MODULES: &str = "modules";

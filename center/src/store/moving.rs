@@ -99,8 +99,7 @@ pub(crate) async fn move_store(
         store.inner.engine.still_alone().await?;
     }
     source.inner.engine.put(family::UPKEEP, MOVED, encode(&mark).into(), true).await?;
-    let mut last = Some(Batch { deletes: vec![at(UNFINISHED)], sync: true, ..Batch::default() });
-    target.inner.engine.commit(&[], None, &mut |_| Ok(last.take())).await?;
+    write(&target, Batch { deletes: vec![at(UNFINISHED)], sync: true, ..Batch::default() }).await?;
     Ok(moved)
 }
 
@@ -238,8 +237,7 @@ async fn copy_logs(
 }
 
 async fn write(target: &Store, batch: Batch) -> Result<(), StoreError> {
-    let mut batch = Some(batch);
-    target.inner.engine.commit(&[], None, &mut |_| Ok(batch.take())).await
+    target.inner.engine.commit(&[], None, &mut |_| Ok(Some(batch.clone()))).await
 }
 
 /// Where a mark stands.

@@ -18,6 +18,8 @@ use super::recent::Recent;
 
 /// Records kept in memory, some 400 bytes each with their keys.
 const RECORDS_MAX: usize = 32 * 1024;
+/// Longer keys are not noted: anybody can ask for such, and they would hold more than the records.
+const KEY_BYTES_MAX: usize = 512;
 /// Parts that are locked on their own.
 const PARTS: usize = 32;
 
@@ -68,7 +70,7 @@ impl Standing {
     /// Notes what was read after a [`Standing::look`].
     pub(super) fn note(&self, key: Vec<u8>, era: Era, record: Option<VersionRecord>) {
         let mut part = self.part(&key).lock();
-        if part.writings == 0 && part.era == era.0 {
+        if key.len() <= KEY_BYTES_MAX && part.writings == 0 && part.era == era.0 {
             part.records.put(key, record, 1);
         }
     }

@@ -54,8 +54,8 @@ impl Store {
         let now = Bytes::copy_from_slice(&now_ms().to_be_bytes());
         for keys in pending.chunks(BATCH) {
             let puts = keys.iter().map(|key| ((family::USES, key.clone()), now.clone()));
-            let mut batch = Some(Batch { puts: puts.collect(), ..Batch::default() });
-            self.inner.engine.commit(&[], None, &mut |_| Ok(batch.take())).await?;
+            let batch = Batch { puts: puts.collect(), ..Batch::default() };
+            self.inner.engine.commit(&[], None, &mut |_| Ok(Some(batch.clone()))).await?;
         }
         Ok(())
     }

@@ -66,14 +66,20 @@ impl Store {
         })
     }
 
+    /// Writes a damaged body anew if its bytes are still in memory, where they were proven; whether they are.
+    pub(crate) async fn mend_from_memory(&self, stored: &Stored) -> Result<bool, StoreError> {
+        let Some(body) = self.inner.hot.get(&stored.digest).filter(|_| stored.is_small()) else { return Ok(false) };
+        self.inner.engine.put(family::SMALL, stored.digest.hex().as_bytes(), body, true).await?;
+        Ok(true)
+    }
+
     /// Takes a damaged body out of service: nothing is better than wrong bytes. What is an object is kept below `damaged/`.
     pub(crate) async fn withdraw(&self, damaged: &Damaged) -> Result<(), StoreError> {
         if damaged.stored.is_small() {
             let place = (family::SMALL, damaged.stored.digest.hex().into_bytes());
             let batch = super::engine::Batch { deletes: vec![place], sync: true, ..super::engine::Batch::default() };
-            let mut batch = Some(batch);
-            self.inner.engine.commit(&[], None, &mut |_| Ok(batch.take())).await?;
-            // Whoever asks now finds it missing, and heals it.
+            self.inner.engine.commit(&[], None, &mut |_| Ok(Some(batch.clone()))).await?;
+            // Whoever asks now finds it missing, and heals it: also if it was read into memory meanwhile.
             self.inner.hot.remove(&damaged.stored.digest);
             return Ok(());
         }

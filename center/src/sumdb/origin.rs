@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared, WeakShared};
+use futures_util::future::{BoxFuture, Shared};
 use http::header::{AUTHORIZATION, RETRY_AFTER, VIA};
 use http::{HeaderValue, StatusCode};
 use parking_lot::Mutex;
@@ -85,7 +85,7 @@ pub(crate) struct Origin {
     /// None: only what is held can be answered.
     upstream: Option<Upstream>,
     store: Store,
-    flights: Mutex<HashMap<String, WeakShared<Flight>>>,
+    flights: Mutex<HashMap<String, Shared<Flight>>>,
     short: Mutex<HashMap<String, (Instant, Outcome)>>,
 }
 
@@ -184,26 +184,25 @@ impl Origin {
     /// Joins the running fetch of this path or begins one, which outlives whoever began it.
     fn join(self: &Arc<Self>, path: &str, held: Held) -> Shared<Flight> {
         let mut flights = self.flights.lock();
-        if let Some(running) = flights.get(path).and_then(WeakShared::upgrade) {
-            return running;
-        }
-        if flights.len() >= SHORT_ENTRIES_MAX {
-            flights.retain(|_, flight| flight.upgrade().is_some());
+        if let Some(running) = flights.get(path) {
+            return running.clone();
         }
         let (origin, owned_path) = (Arc::clone(self), path.to_owned());
         // A task of its own: clients that leave must not leave a lease behind.
         let task = tokio::spawn(async move {
-            let outcome = match held {
+            match held {
                 Held::Counts if is_permanent(&owned_path) => origin.fetch_alone(&owned_path).await,
                 Held::Counts | Held::IsWrong => origin.fetch_and_keep(&owned_path).await,
-            };
+            }
+        });
+        let (origin, owned_path) = (Arc::clone(self), path.to_owned());
+        let landing = tokio::spawn(async move {
+            let outcome = task.await.unwrap_or_else(|error| Err(storage_failed(&error)));
             origin.flights.lock().remove(&owned_path);
             outcome
         });
-        let flight = task.map(|ended| ended.unwrap_or_else(|error| Err(storage_failed(&error)))).boxed().shared();
-        if let Some(weak) = flight.downgrade() {
-            flights.insert(path.to_owned(), weak);
-        }
+        let flight = landing.map(|ended| ended.unwrap_or_else(|error| Err(storage_failed(&error)))).boxed().shared();
+        flights.insert(path.to_owned(), flight.clone());
         flight
     }
 

@@ -19,6 +19,7 @@ use super::lookup::Body;
 use super::seen::Reach;
 use super::store::{Store, put_cursor};
 use super::tombstone::Pending;
+use super::verdict::Verdict;
 use crate::invalidation::apply::{Effect, effect};
 
 /// What became of a run of changes.
@@ -252,12 +253,14 @@ impl Store {
                 Touched { mutables: true, drops: true }
             }
             Effect::ModuleRemoved => {
+                Verdict::forget_module(&mut plan.batch, repo, module);
                 plan.tombstones.remove(&self.index, (repo, module, ""), change.id)?;
                 self.drop_entries(&key::version_prefix(module, repo, None), plan)?;
                 self.make_stale(&key::mutable_prefixes(module, repo), plan)?;
                 Touched { mutables: true, drops: true }
             }
             Effect::AllRemoved => {
+                Verdict::forget_all(&mut plan.batch, &self.index, repo)?;
                 plan.tombstones.remove(&self.index, (repo, "", ""), change.id)?;
                 plan.eras = plan.eras.all_void();
                 return Ok(());

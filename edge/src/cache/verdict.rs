@@ -35,11 +35,7 @@ impl Verdict {
         (repo, module, of): (&str, &str, Of),
         lacks: BTreeSet<String>,
     ) -> Result<Self, CacheError> {
-        let of: &[u8] = match of {
-            Of::List => b"list",
-            Of::Latest => b"latest",
-        };
-        let key = [PREFIX, repo.as_bytes(), &[0], module.as_bytes(), &[0], of].concat();
+        let key = key(repo, module, of);
         let value = index.get(Family::State, &key)?.unwrap_or_default();
         let known = String::from_utf8_lossy(&value).lines().map(ToOwned::to_owned).collect();
         Ok(Self { key, known, lacks })
@@ -48,6 +44,21 @@ impl Verdict {
     /// What is left out and was not when the center was last asked because of it.
     pub(super) fn news(&self) -> impl Iterator<Item = &str> {
         self.lacks.difference(&self.known).map(String::as_str)
+    }
+
+    /// Forgets those on a module of which nothing is left.
+    pub(super) fn forget_module(batch: &mut Batch<'_>, repo: &str, module: &str) {
+        for of in [Of::List, Of::Latest] {
+            batch.delete(Family::State, &key(repo, module, of));
+        }
+    }
+
+    /// Forgets all of a repository.
+    pub(super) fn forget_all(batch: &mut Batch<'_>, index: &Index, repo: &str) -> Result<(), CacheError> {
+        for row in index.scan(Family::State, &[PREFIX, repo.as_bytes(), &[0]].concat()) {
+            batch.delete(Family::State, &row?.0);
+        }
+        Ok(())
     }
 
     /// Whether there is anything to remember.
@@ -64,4 +75,12 @@ impl Verdict {
             batch.put(Family::State, &self.key, lines.join("\n").as_bytes());
         }
     }
+}
+
+fn key(repo: &str, module: &str, of: Of) -> Vec<u8> {
+    let of: &[u8] = match of {
+        Of::List => b"list",
+        Of::Latest => b"latest",
+    };
+    [PREFIX, repo.as_bytes(), &[0], module.as_bytes(), &[0], of].concat()
 }

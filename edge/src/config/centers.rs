@@ -172,11 +172,15 @@ impl Config {
                 return Err(format!("center_settings: two centers are named {:?}: give one a name", settings.name));
             }
         }
+        let mut settled = BTreeSet::new();
         for key in self.center_settings.keys() {
             let url = Url::parse(key).map_err(|error| format!("center_settings: a key is not a URL: {error}"))?;
             let public = without_credential(&url);
             if !urls.contains(&public) {
                 return Err(format!("center_settings: {public} is none of the URLs in centers"));
+            }
+            if !settled.insert(public.clone()) {
+                return Err(format!("center_settings: {public} is named twice"));
             }
         }
         self.routing.check(&names)?;

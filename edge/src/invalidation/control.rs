@@ -46,8 +46,11 @@ impl Control {
     pub(super) async fn done(&mut self) {
         match self.under_way.join_next().await {
             Some(Ok(done)) => self.last = done,
-            // It was dropped with the runtime.
-            Some(Err(_)) => {}
+            Some(Err(error)) => {
+                tracing::error!(%error, "changes were not applied once more");
+                let id = self.last.split(' ').next().unwrap_or_default();
+                self.last = format!("{id} failed");
+            }
             None => std::future::pending().await,
         }
     }

@@ -55,7 +55,7 @@ pub(crate) enum Reply {
     /// An error with a line of text.
     Refusal(u16, &'static str),
     /// An error that the center has from a source of its own.
-    Beyond(u16),
+    Beyond(u16, &'static str),
     /// 429, to come again after so many seconds.
     Busy(u64),
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::breaker::{Admission, Call, Phase, Verdict};
 use super::budget::RetryBudget;
-use super::pool::{Center, Chosen, Pool};
+use super::pool::{Center, Chosen, Pool, has_other_than};
 use crate::metrics::Metrics;
 
 /// How long the outcome of another request's trial is waited for.
@@ -24,6 +24,8 @@ const TRIAL_WAIT: Duration = Duration::from_secs(5);
 pub(crate) struct Attempts {
     pool: Arc<Pool>,
     left: std::vec::IntoIter<Arc<Center>>,
+    /// All that this request may be sent to, were all of them well.
+    eligible: Arc<[Arc<Center>]>,
     budget: Arc<Mutex<RetryBudget>>,
     metrics: Metrics,
     is_ahead: bool,
@@ -59,6 +61,8 @@ pub(crate) struct Taken {
 #[derive(Debug)]
 pub(crate) struct Attempt {
     center: Arc<Center>,
+    /// It and those that might take its place.
+    eligible: Arc<[Arc<Center>]>,
     pool: Arc<Pool>,
     metrics: Metrics,
     /// It is made ahead of any client: its failure says nothing of what clients ask for, and costs them no center.
@@ -96,7 +100,9 @@ impl Attempts {
     ) -> Self {
         let Chosen { centers, refused, refused_until, .. } = chosen;
         budget.lock().earn();
-        Self { pool, left: centers.into_iter(), budget, metrics, is_ahead, next: Next::First, refused, refused_until }
+        let eligible = centers.iter().chain(&refused).cloned().collect();
+        let left = centers.into_iter();
+        Self { pool, left, eligible, budget, metrics, is_ahead, next: Next::First, refused, refused_until }
     }
 
     /// The next center to ask: one that may still be asked, if the budget has a repeat left.
@@ -119,6 +125,7 @@ impl Attempts {
         self.next = if trial { Next::AfterTrial } else { Next::Repeat };
         Some(Attempt {
             center,
+            eligible: Arc::clone(&self.eligible),
             pool: Arc::clone(&self.pool),
             metrics: self.metrics.clone(),
             is_ahead: self.is_ahead,
@@ -199,7 +206,7 @@ impl Attempt {
     /// one that is slow is better than none.
     pub(super) fn is_slow(&self) {
         let now = Instant::now();
-        let counts = !self.is_ahead && self.pool.has_other_than(&self.center.health, now);
+        let counts = !self.is_ahead && self.can_be_replaced(now);
         if counts && !self.slow.swap(true, Ordering::Relaxed) {
             let changed = self.center.health.slow(now);
             self.center.tell(changed);
@@ -221,7 +228,7 @@ impl Attempt {
     /// may reach what this one cannot.
     pub(super) fn judge_status(&self, status: StatusCode, headers: &HeaderMap) {
         if status.is_server_error() {
-            let is_well = is_beyond(headers) && !self.pool.has_other_than(&self.center.health, Instant::now());
+            let is_well = is_beyond(headers) && !self.can_be_replaced(Instant::now());
             let verdict = if is_well { Verdict::Good } else { Verdict::Bad };
             self.judge(verdict, Failure::ServerError.as_str());
         } else if status == StatusCode::TOO_MANY_REQUESTS {
@@ -232,6 +239,11 @@ impl Attempt {
         } else if status != StatusCode::OK && status != StatusCode::PARTIAL_CONTENT {
             self.succeeded();
         }
+    }
+
+    /// Whether another center may be asked in its place, by the rules and by its breaker.
+    fn can_be_replaced(&self, now: Instant) -> bool {
+        has_other_than(&self.center.health, &self.eligible, now)
     }
 
     fn judge(&self, verdict: Verdict, outcome: &str) {

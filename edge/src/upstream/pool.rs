@@ -125,12 +125,12 @@ impl Pool {
         center.health.doubt(Instant::now(), self.probes.interval.get() / 5);
         self.probe_now.notify_one();
     }
+}
 
-    /// Whether a center other than this one may be asked, so that slowness need not be borne.
-    pub(super) fn has_other_than(&self, health: &Arc<Health>, now: Instant) -> bool {
-        let others = self.centers.iter().filter(|center| !Arc::ptr_eq(&center.health, health));
-        others.into_iter().any(|other| other.health.vitals().breaker.admission(now) == Admission::Open)
-    }
+/// Whether one of these centers may be asked in another's place, whose health this is: then its slowness need not be borne.
+pub(super) fn has_other_than(health: &Arc<Health>, centers: &[Arc<Center>], now: Instant) -> bool {
+    let mut others = centers.iter().filter(|center| !Arc::ptr_eq(&center.health, health));
+    others.any(|other| other.health.vitals().breaker.admission(now) == Admission::Open)
 }
 
 impl Center {

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::breaker::{Call, Verdict};
 use super::budget::RetryBudget;
-use super::pool::{Center, Pool};
+use super::pool::{Center, Pool, has_other_than};
 use super::route::RouteKey;
 use super::rtt::{LOST, Window};
 use crate::config::Config;
@@ -207,7 +207,7 @@ impl World {
             return;
         }
         let health = Arc::clone(&self.center(center).health);
-        if self.pool.has_other_than(&health, self.instant()) && !call.slow {
+        if has_other_than(&health, &self.pool.centers, self.instant()) && !call.slow {
             self.requests[request].waits = Some((center, Call { slow: true, ..call }));
             if health.slow(self.instant()).is_some() {
                 self.give_up(center, false);

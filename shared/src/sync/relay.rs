@@ -271,7 +271,8 @@ impl<L: Log, S: StreamStore> Relay<L, S> {
         if last <= page_head {
             return Ok(());
         }
-        let head = self.log.head(page_head).await?;
+        // Asked for what lies after `last`, a replica of the center that is behind it looks again before it answers.
+        let head = self.log.head(last).await?;
         if last > head { Err(foreign(writer, last, head)) } else { Ok(()) }
     }
 
@@ -295,8 +296,9 @@ impl<L: Log, S: StreamStore> Relay<L, S> {
             }
             // The head is read after the stream's id: only then does "ahead" mean foreign.
             let last = writer.last_id().await.map_err(|error| ended(writer.name(), error))?;
-            // Without the feed the channel is not healthy, and the edges must see it.
-            let Ok(now) = self.head(head).await else {
+            // Asked for what lies after `last`, a replica of the center that is behind it looks again before it answers. Without the
+            // feed the channel is not healthy, and the edges must see it.
+            let Ok(now) = self.head(last.max(head)).await else {
                 (self.told)(RelayEvent::Ready(false));
                 continue;
             };

@@ -27,7 +27,7 @@ impl Hot {
         Self { parts: std::iter::repeat_with(|| Mutex::new(Recent::new(bytes))).take(PARTS).collect() }
     }
 
-    pub(super) fn get(&self, digest: &Digest) -> Option<Bytes> {
+    pub(in crate::store) fn get(&self, digest: &Digest) -> Option<Bytes> {
         self.part(digest).lock().get(digest)
     }
 

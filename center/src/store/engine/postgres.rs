@@ -140,7 +140,7 @@ impl Engine for Postgres {
     async fn put(&self, family: &'static str, key: &[u8], value: Bytes, sync: bool) -> Result<(), StoreError> {
         let mut batch = Batch { sync, ..Batch::default() };
         batch.puts.push(((family, key.to_owned()), value));
-        self.commit(&[], None, &mut |_| Ok(Some(std::mem::take(&mut batch)))).await
+        self.commit(&[], None, &mut |_| Ok(Some(batch.clone()))).await
     }
 
     async fn commit(&self, reads: &[Place], fence: Option<&Fence>, decide: Decide<'_>) -> Result<(), StoreError> {

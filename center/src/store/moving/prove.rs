@@ -18,7 +18,7 @@ pub(super) fn small(family: &str, key: &[u8], value: &[u8]) -> Result<(), StoreE
     }
     let name = String::from_utf8_lossy(key);
     Err(unusable(&format!(
-        "the old storage: body {name} is damaged; heal it there first (`modtier-center verify --heal`)"
+        "the old storage: body {name} is damaged; heal it there first (`modtier-center verify --heal`); if nothing refers to it, `modtier-center gc` collects it"
     )))
 }
 

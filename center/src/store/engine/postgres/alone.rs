@@ -80,7 +80,8 @@ async fn is_alone(session: &mut PgConnection) -> Result<bool, sqlx::Error> {
 
 /// Every log with its head.
 pub(super) async fn logs(pool: &PgPool) -> Result<Vec<(String, LogHead)>, sqlx::Error> {
-    let found = sqlx::query("SELECT repository, epoch, seq, oldest FROM modtier_logs ORDER BY repository");
+    let found =
+        sqlx::query("SELECT repository, epoch, seq, oldest FROM modtier_logs ORDER BY repository COLLATE \"C\"");
     found.fetch_all(pool).await?.iter().map(head_of).collect()
 }
 
