@@ -52,11 +52,6 @@ pub(crate) trait Verifier: Send + Sync {
     /// Checks one hash of one version.
     async fn check(&self, module: &ModulePath, version: &Version, what: Proof<'_>) -> Result<Verdict, VerifyError>;
 
-    /// Fails where a check of this module can come to nothing else, whatever its bytes are: known before there are any.
-    fn require(&self, _: &ModulePath) -> Result<(), VerifyError> {
-        Ok(())
-    }
-
     /// Whether a check of this version would come to [`Verdict::Unverified`] now: known before there is a hash.
     async fn is_away(&self, module: &ModulePath, version: &Version) -> bool;
 }

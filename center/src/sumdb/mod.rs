@@ -223,10 +223,6 @@ fn lookup_of(module: &ModulePath, version: &Version) -> String {
 
 #[async_trait]
 impl Verifier for Sumdb {
-    fn require(&self, module: &ModulePath) -> Result<(), VerifyError> {
-        self.database_for(module).map(drop)
-    }
-
     async fn check(&self, module: &ModulePath, version: &Version, what: Proof<'_>) -> Result<Verdict, VerifyError> {
         let Some(database) = self.database_for(module)? else { return Ok(Verdict::NotCovered) };
         let (stated, hash) = match what {

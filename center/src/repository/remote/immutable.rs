@@ -110,9 +110,6 @@ impl Remote {
             Ok(Some(_)) => return writer.commit(),
             Err(error) => return writer.fail(error.into()),
         }
-        if let Err(error) = self.verifier.require(&request.module) {
-            return writer.fail(RepoError::Blocked(error.to_string()).into());
-        }
         if matches!(request.artefact, Artefact::Zip(_)) {
             return self.fill_zip(request, version, writer).await;
         }
