@@ -6,9 +6,7 @@ use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removal_that_no_change_told_of_is_found_in_the_manifest() {
-    let center = Center::start().await;
-    center.reply_api("manifest", manifest(id(3)));
-    center.reply_api("changes", String::new());
+    let center = quiet_center().await;
     let edge = TestEdge::start(&center, |config| config.sync.reconcile = shared::config::Period::secs(1));
     until(&edge, "begins", |report| report["cursor"] == "7-3").await;
     let zip = "example.com/a/@v/v1.0.0.zip";
@@ -16,25 +14,16 @@ async fn a_removal_that_no_change_told_of_is_found_in_the_manifest() {
     edge.get(zip).await;
     assert_eq!(edge.get(zip).await.x_cache(), "HIT");
     let line = format!("tombstone example.com/a v1.0.0 {}\n", "0".repeat(64));
-    let bucket = Digest::of(b"example.com/a").as_bytes()[0];
-    let mut buckets = vec![Digest::of(b""); 256];
-    buckets[usize::from(bucket)] = Digest::of(line.as_bytes());
+    let bucket = place_of("example.com/a").0;
     center.reply(zip, Reply::Refusal(410, "gone: removed by an administrator"));
+    center.reply_api("manifest", manifest_with(id(3), bucket, &line));
     center.reply_api(&format!("manifest/{bucket}"), line);
-    let moved = serde_json::json!({ "head": id(3), "root": buckets[0], "buckets": buckets });
-    center.reply_api("manifest", moved.to_string());
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while edge.get(zip).await.status != 410 {
-        assert!(Instant::now() < deadline, "the removal is found");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    soon("the removal is found", async || edge.get(zip).await.status == 410).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_no_change_told_of_is_found_and_what_stands_still_is_not_read_again() {
-    let center = Center::start().await;
-    center.reply_api("manifest", manifest(id(3)));
-    center.reply_api("changes", String::new());
+    let center = quiet_center().await;
     let edge = TestEdge::start(&center, |config| config.sync.reconcile = shared::config::Period::secs(1));
     until(&edge, "begins", |report| report["cursor"] == "7-3").await;
     center.reply(LIST, Reply::right("v1.0.0\n", Proof::Header));
@@ -42,24 +31,12 @@ async fn a_version_that_no_change_told_of_is_found_and_what_stands_still_is_not_
     assert_eq!(edge.get(LIST).await.x_cache(), "HIT");
     center.reply(LIST, Reply::right("v1.0.0\nv1.1.0\n", Proof::Header));
     let line = format!("zip example.com/a v1.1.0 {}\n", "1".repeat(64));
-    let bucket = Digest::of(b"example.com/a").as_bytes()[0];
-    let mut buckets = vec![Digest::of(b""); 256];
-    buckets[usize::from(bucket)] = Digest::of(line.as_bytes());
+    let bucket = place_of("example.com/a").0;
+    center.reply_api("manifest", manifest_with(id(3), bucket, &line));
     center.reply_api(&format!("manifest/{bucket}"), line);
-    center.reply_api(
-        "manifest",
-        serde_json::json!({ "head": id(3), "root": buckets[0], "buckets": buckets }).to_string(),
-    );
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while edge.get(LIST).await.text() != "v1.0.0\nv1.1.0\n" {
-        assert!(Instant::now() < deadline, "the version is found");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    soon("the version is found", async || edge.get(LIST).await.text() == "v1.0.0\nv1.1.0\n").await;
     let compared = center.api_gets("manifest");
-    while center.api_gets("manifest") < compared + 3 {
-        assert!(Instant::now() < deadline, "it is compared again and again");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    soon("it is compared again and again", async || center.api_gets("manifest") >= compared + 3).await;
     let read = |bucket: usize| center.api_gets(&format!("manifest/{bucket}"));
     assert_eq!((0..256).map(read).sum::<usize>(), 1, "one bucket moved, once");
 }
@@ -77,22 +54,13 @@ async fn of_a_large_bucket_only_the_parts_that_moved_are_read() {
         modules.iter().map(line).collect::<String>()
     };
     let (before, after) = (lines_of("v1.0.0"), lines_of("v1.1.0"));
-    let stands = |lines: &str| {
-        let mut buckets = vec![Digest::of(b""); 256];
-        buckets[usize::from(bucket)] = Digest::of(lines.as_bytes());
-        serde_json::json!({ "head": id(3), "root": buckets[0], "buckets": buckets }).to_string()
-    };
     let center = Center::start().await;
     center.reply_api("changes", String::new());
-    center.reply_api("manifest", stands(&before));
+    center.reply_api("manifest", manifest_with(id(3), bucket, &before));
     let whole = format!("manifest/{bucket}");
     center.reply_api(&whole, before.clone());
     let edge = TestEdge::start(&center, |config| config.sync.reconcile = shared::config::Period::secs(1));
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while center.api_gets(&whole) == 0 {
-        assert!(Instant::now() < deadline, "the bucket is read");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    soon("the bucket is read", async || center.api_gets(&whole) > 0).await;
     center.reply(LIST, Reply::right("v1.0.0\n", Proof::Header));
     edge.get(LIST).await;
     assert_eq!(edge.get(LIST).await.x_cache(), "HIT");
@@ -105,10 +73,7 @@ async fn of_a_large_bucket_only_the_parts_that_moved_are_read() {
     center.reply_api(&format!("{whole}?sub="), serde_json::json!({ "head": id(3), "parts": all }).to_string());
     center.reply_api(&format!("{whole}?sub={part}"), only(&after, &[part].into()));
     center.reply(LIST, Reply::right("v1.0.0\nv1.1.0\n", Proof::Header));
-    center.reply_api("manifest", stands(&after));
-    while edge.get(LIST).await.text() != "v1.0.0\nv1.1.0\n" {
-        assert!(Instant::now() < deadline, "the version is found");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    center.reply_api("manifest", manifest_with(id(3), bucket, &after));
+    soon("the version is found", async || edge.get(LIST).await.text() == "v1.0.0\nv1.1.0\n").await;
     assert_eq!(center.api_gets(&whole), 3, "the whole, the digests, the part");
 }

@@ -4,9 +4,7 @@ use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_start_begins_at_the_head_and_follows_the_feed() {
-    let center = Center::start().await;
-    center.reply_api("manifest", manifest(id(3)));
-    center.reply_api("changes", String::new());
+    let center = quiet_center().await;
     let edge = TestEdge::start(&center, |_| {});
     until(&edge, "begins at the head", |report| report["cursor"] == "7-3" && report["channel"] == "feed").await;
     center.reply(LIST, Reply::right("v1.0.0\n", Proof::Header));
@@ -21,9 +19,7 @@ async fn the_first_start_begins_at_the_head_and_follows_the_feed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hole_in_the_feed_is_closed_by_the_manifest() {
-    let center = Center::start().await;
-    center.reply_api("manifest", manifest(id(3)));
-    center.reply_api("changes", String::new());
+    let center = quiet_center().await;
     let edge = TestEdge::start(&center, |_| {});
     until(&edge, "begins", |report| report["cursor"] == "7-3").await;
     center.reply(LIST, Reply::right("v1.0.0\n", Proof::Header));
@@ -38,9 +34,7 @@ async fn a_hole_in_the_feed_is_closed_by_the_manifest() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edge_that_was_away_for_longer_than_the_log_goes_back_begins_at_the_manifest() {
-    let center = Center::start().await;
-    center.reply_api("manifest", manifest(id(3)));
-    center.reply_api("changes", String::new());
+    let center = quiet_center().await;
     let edge = TestEdge::start(&center, |_| {});
     until(&edge, "begins", |report| report["cursor"] == "7-3").await;
     let (zip, line) = ("example.com/a/@v/v1.0.0.zip", format!("tombstone example.com/a v1.0.0 {}\n", "0".repeat(64)));
@@ -52,12 +46,9 @@ async fn an_edge_that_was_away_for_longer_than_the_log_goes_back_begins_at_the_m
     }
     center.reply(LIST, Reply::right("v2.0.0\n", Proof::Header));
     center.reply(zip, Reply::Refusal(410, "gone: removed by an administrator"));
-    let bucket = usize::from(shared::manifest::place_of("example.com/a").0);
-    let mut buckets = vec![Digest::of(b""); 256];
-    buckets[bucket] = Digest::of(line.as_bytes());
+    let bucket = shared::manifest::place_of("example.com/a").0;
+    center.reply_api("manifest", manifest_with(id(9), bucket, &line));
     center.reply_api(&format!("manifest/{bucket}"), line);
-    let now = serde_json::json!({ "head": id(9), "root": buckets[bucket], "buckets": buckets });
-    center.reply_api("manifest", now.to_string());
     center.refuse_api("changes", 410, "gone: the log begins later");
     until(&edge, "begins anew", |report| report["cursor"] == "7-9").await;
     assert_eq!(edge.get(LIST).await.text(), "v2.0.0\n");
@@ -68,9 +59,7 @@ async fn an_edge_that_was_away_for_longer_than_the_log_goes_back_begins_at_the_m
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removed_version_is_no_longer_served() {
-    let center = Center::start().await;
-    center.reply_api("manifest", manifest(id(3)));
-    center.reply_api("changes", String::new());
+    let center = quiet_center().await;
     let edge = TestEdge::start(&center, |_| {});
     until(&edge, "begins", |report| report["cursor"] == "7-3").await;
     let zip = "example.com/a/@v/v1.0.0.zip";
@@ -118,9 +107,7 @@ async fn a_center_that_cannot_be_asked_is_reported_and_never_unready() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_are_applied_once_more_up_to_the_cursor() {
-    let center = Center::start().await;
-    center.reply_api("manifest", manifest(id(3)));
-    center.reply_api("changes", String::new());
+    let center = quiet_center().await;
     let edge = TestEdge::start(&center, |_| {});
     until(&edge, "begins", |report| report["cursor"] == "7-3").await;
     center.reply_api("changes", lines(&[list_changed(2), list_changed(3), list_changed(4)]));

@@ -10,9 +10,21 @@ use super::server::Redis;
 use super::*;
 use crate::testing::Pace;
 
+/// An edge that is in step at 7-3 and follows the stream.
+async fn streaming(change: impl FnOnce(&mut Config)) -> (Center, Redis, TestEdge) {
+    let (center, redis) = (quiet_center().await, Redis::start().await);
+    redis.alive_at(id(3)).await;
+    let edge = TestEdge::start(&center, |config: &mut Config| {
+        config.redis.url = redis.url();
+        change(config);
+    });
+    until(&edge, "follows the stream", |report| report["channel"] == "stream").await;
+    (center, redis, edge)
+}
+
 /// Waits until the edge's heartbeat says this.
 async fn told(connection: &mut MultiplexedConnection, wanted: &[(&str, &str)]) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + SOON;
     loop {
         let beat: HashMap<String, String> =
             redis::cmd("HGETALL").arg("edge:test-edge").query_async(connection).await.unwrap();
@@ -26,15 +38,7 @@ async fn told(connection: &mut MultiplexedConnection, wanted: &[(&str, &str)]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_in_the_stream_is_applied_within_a_second() {
-    let (center, redis) = (Center::start().await, Redis::start().await);
-    center.reply_api("manifest", manifest(id(3)));
-    center.reply_api("changes", String::new());
-    redis.alive_at(id(3)).await;
-    let edge = TestEdge::start(&center, |config: &mut Config| {
-        config.redis.url = redis.url();
-        config.region = "lab".into();
-    });
-    until(&edge, "follows the stream", |report| report["channel"] == "stream").await;
+    let (_center, redis, edge) = streaming(|config| config.region = "lab".into()).await;
     for seq in 4..10 {
         let at = Instant::now();
         redis.relay(&list_changed(seq)).await;
@@ -75,9 +79,7 @@ async fn the_modules_asked_for_most_add_up_in_redis_and_halve() {
             edge.get(LIST).await;
         }
         // A request is counted when its answer is out.
-        while counted() < before + asked {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        soon("the requests are counted", async || counted() >= before + asked).await;
         let settings = Settings::new(&app.config().redis).unwrap().unwrap();
         let mut open = settings.connect(Duration::from_secs(5)).await.unwrap();
         tell_hot(app, &settings, &mut open).await.unwrap();
@@ -104,12 +106,7 @@ async fn the_modules_asked_for_most_add_up_in_redis_and_halve() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_entry_that_cannot_be_read_changes_everything_and_one_twice_changes_nothing_more() {
-    let (center, redis) = (Center::start().await, Redis::start().await);
-    center.reply_api("manifest", manifest(id(3)));
-    center.reply_api("changes", String::new());
-    redis.alive_at(id(3)).await;
-    let edge = TestEdge::start(&center, |config: &mut Config| config.redis.url = redis.url());
-    until(&edge, "follows the stream", |report| report["channel"] == "stream").await;
+    let (center, redis, edge) = streaming(|_| {}).await;
     // Fields of nobody's, bytes that are no text, a kind that a newer center knows.
     let newer = ["event_type", "EXPLODE", "kind", "cosmos", "schema", "9"].map(str::as_bytes);
     let entries: [&[&[u8]]; 3] = [&[b"a", b"b"], &[b"event_type", b"\xff\xfe", b"schema", b"1"], &newer];
@@ -137,12 +134,7 @@ async fn an_entry_that_cannot_be_read_changes_everything_and_one_twice_changes_n
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hole_in_the_stream_is_closed_from_the_feed() {
-    let (center, redis) = (Center::start().await, Redis::start().await);
-    center.reply_api("manifest", manifest(id(3)));
-    center.reply_api("changes", String::new());
-    redis.alive_at(id(3)).await;
-    let edge = TestEdge::start(&center, |config: &mut Config| config.redis.url = redis.url());
-    until(&edge, "follows the stream", |report| report["channel"] == "stream").await;
+    let (center, redis, edge) = streaming(|_| {}).await;
     center.reply_api("changes", lines(&[list_changed(4), list_changed(5), list_changed(6)]));
     redis.relay(&list_changed(6)).await;
     until(&edge, "closes the hole", |report| report["cursor"] == "7-6").await;
@@ -153,12 +145,7 @@ async fn a_hole_in_the_stream_is_closed_from_the_feed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_relay_that_is_alive_the_feed_is_followed() {
-    let (center, redis) = (Center::start().await, Redis::start().await);
-    center.reply_api("manifest", manifest(id(3)));
-    center.reply_api("changes", String::new());
-    redis.alive_at(id(3)).await;
-    let edge = TestEdge::start(&center, |config: &mut Config| config.redis.url = redis.url());
-    until(&edge, "follows the stream", |report| report["channel"] == "stream").await;
+    let (center, redis, edge) = streaming(|_| {}).await;
     redis.run(&["DEL", "relay:golang-virtual"]).await;
     center.reply_api("changes", lines(&[list_changed(4)]));
     until(&edge, "follows the feed", |report| report["channel"] == "feed" && report["cursor"] == "7-4").await;
@@ -175,12 +162,7 @@ async fn without_a_relay_that_is_alive_the_feed_is_followed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn heartbeats_go_on_while_changes_are_applied_once_more() {
-    let (center, redis) = (Center::start().await, Redis::start().await);
-    center.reply_api("manifest", manifest(id(3)));
-    center.reply_api("changes", String::new());
-    redis.alive_at(id(3)).await;
-    let edge = TestEdge::start(&center, |config: &mut Config| config.redis.url = redis.url());
-    until(&edge, "follows the stream", |report| report["channel"] == "stream").await;
+    let (center, redis, _edge) = streaming(|_| {}).await;
     let ask = async |repo: &str, name: &str| {
         let action = serde_json::json!({ "id": name, "repo": repo, "replay_from": "7-1" }).to_string();
         redis.run(&["SET", &format!("control:edges:{repo}"), &action, "EX", "60"]).await;
